@@ -1,0 +1,62 @@
+"""From folders of images to DINOv2 embeddings, a map, and a diverse subset worth labelling.
+
+Names are loaded on first use, so that ``import dinov2_sklearn`` imports neither torch, nor umap,
+nor matplotlib.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "DINOV2_MODELS": "backbone",
+    "DINOv2Transformer": "extraction",
+    "DiversitySampler": "selection",
+    "Embeddings": "io",
+    "ImageDataset": "images",
+    "PatchAttentionInspector": "attention",
+    "ProjectionDisplay": "projection",
+    "UMAPProjector": "projection",
+    "list_images": "images",
+    "load_embeddings": "io",
+    "make_demo_images": "datasets",
+    "save_embeddings": "io",
+    "selection_report": "selection",
+}
+
+__all__ = [  # noqa: PLE0604 - the names are the keys above, spelt out for static tools
+    "DINOV2_MODELS",
+    "DINOv2Transformer",
+    "DiversitySampler",
+    "Embeddings",
+    "ImageDataset",
+    "PatchAttentionInspector",
+    "ProjectionDisplay",
+    "UMAPProjector",
+    "list_images",
+    "load_embeddings",
+    "make_demo_images",
+    "save_embeddings",
+    "selection_report",
+]
+
+if TYPE_CHECKING:
+    from .attention import PatchAttentionInspector
+    from .backbone import DINOV2_MODELS
+    from .datasets import make_demo_images
+    from .extraction import DINOv2Transformer
+    from .images import ImageDataset, list_images
+    from .io import Embeddings, load_embeddings, save_embeddings
+    from .projection import ProjectionDisplay, UMAPProjector
+    from .selection import DiversitySampler, selection_report
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
