@@ -25,7 +25,7 @@ _HOMES = {
     "selection_report": "selection",
 }
 
-__all__ = [  # noqa: PLE0604 - the names are the keys above, spelt out for static tools
+__all__ = [
     "DINOV2_MODELS",
     "DINOv2Transformer",
     "DiversitySampler",

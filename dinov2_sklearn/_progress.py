@@ -1,0 +1,33 @@
+"""One progress bar for all long work."""
+
+import sys
+from typing import Any
+
+__all__ = ["progress_bar"]
+
+
+def progress_bar(total: int, description: str, unit: str, *, shown: bool) -> Any:
+    """Make a tqdm bar on standard error, or a silent one.
+
+    Parameters
+    ----------
+    total : int
+        Number of steps.
+    description : str
+        What is being done.
+    unit : str
+        What a step is.
+    shown : bool
+        Whether to draw it.
+
+    Returns
+    -------
+    tqdm.tqdm
+        A context manager with ``update(n)``.
+    """
+    from tqdm import tqdm
+
+    # tqdm.auto picks a notebook bar, but warns where ipywidgets is missing.
+    if shown and "ipykernel" in sys.modules and "ipywidgets" in sys.modules:
+        from tqdm.notebook import tqdm
+    return tqdm(total=total, desc=description, unit=unit, disable=not shown, file=sys.stderr)

@@ -1,0 +1,45 @@
+"""The reading threads keep order, bound their lead, and stop."""
+
+import threading
+import time
+
+import pytest
+
+from dinov2_sklearn.extraction._reading import map_ahead
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 4])
+def test_order_is_kept(num_workers):
+    def slow_for_even(i):
+        time.sleep(0.002 * (i % 2 == 0))
+        return i * i
+
+    result = list(map_ahead(slow_for_even, range(50), num_workers=num_workers, ahead=7))
+    assert result == [i * i for i in range(50)]
+
+
+def test_no_more_than_ahead_items_wait():
+    started = []
+    results = map_ahead(started.append, range(100), num_workers=4, ahead=8)
+    for taken in range(1, 20):
+        next(results)
+        time.sleep(0.001)
+        assert len(started) <= taken + 8
+
+
+def test_exception_is_raised_in_its_place():
+    def fail_at_three(i):
+        return 1 / (i - 3)
+
+    results = map_ahead(fail_at_three, range(10), num_workers=2, ahead=4)
+    assert [next(results) for _ in range(3)] == [1 / -3, 1 / -2, 1 / -1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_threads_end_when_the_consumer_stops():
+    results = map_ahead(lambda i: i, range(1000), num_workers=3, ahead=50)
+    next(results)
+    results.close()
+    names = [thread.name for thread in threading.enumerate()]
+    assert not any("dinov2-sklearn-read" in name for name in names)
