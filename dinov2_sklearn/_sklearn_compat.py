@@ -4,7 +4,15 @@ Everything else imports them from here, so that a scikit-learn release that move
 is answered by a change to this file alone.
 """
 
-from sklearn.base import _fit_context as fit_context
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from typing import Any
 
-__all__ = ["HasMethods", "Interval", "StrOptions", "fit_context"]
+from sklearn.base import _fit_context as fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._set_output import _get_output_config
+
+__all__ = ["Interval", "StrOptions", "fit_context", "transform_output"]
+
+
+def transform_output(estimator: Any) -> str:
+    """Return the container asked for by `set_output`: "default", "pandas" or "polars"."""
+    return _get_output_config("transform", estimator)["dense"]

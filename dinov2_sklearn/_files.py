@@ -1,0 +1,60 @@
+"""Files that are either whole or not there."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes the place of `path` only once it is complete.
+
+    What is written goes into a temporary file beside `path`, which is synced to disk and renamed
+    when the block ends. When the block raises, it is removed, and a file that was at `path` before
+    stays as it was.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to write, or to replace.
+
+    Yields
+    ------
+    BinaryIO
+        The temporary file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder of `path` does not exist.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dinov2_sklearn._files import atomic_write
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "notes.txt"
+    ...     with atomic_write(path) as file:
+    ...         _ = file.write(b"complete")
+    ...     path.read_text()
+    'complete'
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"The folder {str(path.parent)!r} does not exist. Make it before writing "
+            f"{path.name!r} there."
+        )
+    # Not built from the name of `path`, which may be as long as the file system allows already.
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,276 @@
+"""How good a selection is, beside random ones of the same size."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_consistent_length, check_random_state
+
+from ._distances import (
+    nearest,
+    neighbor_sq_distances,
+    sq_distances_to_earlier,
+    to_geometry,
+    to_metric,
+)
+from ._validation import check_indices, check_rows
+
+_METRICS = ("euclidean", "cosine")
+
+
+@dataclass(frozen=True)
+class SelectionScores:
+    """Measures of one selection, or their means over several.
+
+    Attributes
+    ----------
+    covering_radius : float
+        Largest distance of a row to its nearest pick. Smaller is better.
+    radius_q99, radius_q95 : float
+        99% and 95% quantiles of the distances to the nearest pick. Smaller is better.
+    mean_distance : float
+        Mean distance of a row to its nearest pick. Smaller is better.
+    min_pick_distance : float
+        Smallest distance between two picks; infinite for one pick. Larger means less redundancy.
+    class_coverage : float or None
+        Share of the classes that have a pick, from 0 to 1; None without labels.
+    """
+
+    covering_radius: float
+    radius_q99: float
+    radius_q95: float
+    mean_distance: float
+    min_pick_distance: float
+    class_coverage: float | None = None
+
+
+_NAMES = {
+    "covering_radius": "covering radius",
+    "radius_q99": "99% of rows within",
+    "radius_q95": "95% of rows within",
+    "mean_distance": "mean distance to a pick",
+    "min_pick_distance": "smallest pick distance",
+    "class_coverage": "classes covered",
+}
+
+
+@dataclass(frozen=True)
+class SelectionReport:
+    """What `selection_report` returns; prints as a table.
+
+    Attributes
+    ----------
+    n_rows, n_picks : int
+        Rows of the data and rows selected.
+    metric : {"euclidean", "cosine"}
+        Metric of all distances.
+    n_random : int
+        Random selections drawn.
+    selection, random : SelectionScores
+        The measures of the selection, and their means over the random ones.
+    """
+
+    n_rows: int
+    n_picks: int
+    metric: str
+    n_random: int
+    selection: SelectionScores
+    random: SelectionScores
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as a plain nested dict.
+
+        Returns
+        -------
+        report : dict
+            Numbers and strings only, keyed by the attributes' names.
+        """
+        return asdict(self)
+
+    def __str__(self) -> str:
+        draws = f"random (mean of {self.n_random})"
+        lines = [
+            f"{self.n_picks} of {self.n_rows} rows, {self.metric} distance",
+            f"{'':<24}{'selection':>12}{draws:>22}",
+        ]
+        for field in fields(SelectionScores):
+            mine, theirs = getattr(self.selection, field.name), getattr(self.random, field.name)
+            if mine is not None:
+                lines.append(f"{_NAMES[field.name]:<24}{mine:>12.4g}{theirs:>22.4g}")
+        return "\n".join(lines)
+
+
+def selection_report(
+    X: ArrayLike,
+    indices: ArrayLike,
+    labels: Sequence[Any] | np.ndarray | None = None,
+    *,
+    metric: str = "euclidean",
+    n_random: int = 20,
+    random_state: int | np.random.RandomState | None = 42,
+) -> SelectionReport:
+    """Measure how well some rows stand for all rows, beside random rows.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_rows, n_features)
+        Embeddings.
+    indices : array-like of shape (n_picks,)
+        The selected rows: distinct row numbers, or a boolean mask of length `n_rows`.
+    labels : sequence of length n_rows, default=None
+        Class of each row, to count the classes that the selection covers.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        Distance between rows. Cosine distance is one minus the cosine.
+    n_random : int, default=20
+        Random selections of the same size that the report compares with.
+    random_state : int, RandomState instance or None, default=42
+        Seed of the random selections.
+
+    Returns
+    -------
+    report : SelectionReport
+        Its ``selection`` and ``random`` hold the measures; printing it gives a table.
+
+    Raises
+    ------
+    ValueError
+        If `indices` is empty, repeats a row or names a row that is not there, or if `X` holds
+        NaN, infinity or, for cosine, a zero row.
+
+    See Also
+    --------
+    DiversitySampler : Selects the rows.
+
+    Notes
+    -----
+    Exact and blocked: O(n_random * n_rows * n_picks * n_features) time, and memory for a block
+    of distances beside `X` (and beside a copy of it for cosine). The picks themselves are among
+    the rows, at distance 0.
+
+    Examples
+    --------
+    >>> from dinov2_sklearn import selection_report
+    >>> X = [[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]]
+    >>> report = selection_report(X, [1, 4], labels=["a", "a", "a", "b", "b", "b"])
+    >>> report.selection.covering_radius
+    1.0
+    >>> print(report)
+    2 of 6 rows, euclidean distance
+                               selection   random (mean of 20)
+    covering radius                    1                   4.9
+    99% of rows within                 1                 4.873
+    95% of rows within                 1                 4.763
+    mean distance to a pick       0.6667                 2.317
+    smallest pick distance            10                   6.9
+    classes covered                    1                 0.825
+    """
+    geometry = to_geometry(check_rows(X, _check_metric(metric)), metric)
+    indices = check_indices(indices, len(geometry), "indices")
+    if len(indices) == 0:
+        raise ValueError("indices is empty: there is no selection to measure.")
+    _check_positive_int(n_random, "n_random")
+    if labels is not None:
+        check_consistent_length(geometry, labels)
+        labels = np.asarray(labels, dtype=object)
+    rng = check_random_state(random_state)
+    draws = [
+        _scores(geometry, rng.choice(len(geometry), len(indices), replace=False), labels, metric)
+        for _ in range(n_random)
+    ]
+    return SelectionReport(
+        n_rows=len(geometry),
+        n_picks=len(indices),
+        metric=metric,
+        n_random=n_random,
+        selection=_scores(geometry, indices, labels, metric),
+        random=_mean(draws),
+    )
+
+
+def _scores(
+    geometry: np.ndarray, indices: np.ndarray, labels: np.ndarray | None, metric: str
+) -> SelectionScores:
+    picks = geometry[indices]
+    distances = to_metric(nearest(geometry, picks)[1], metric)
+    between = to_metric(sq_distances_to_earlier(picks, picks[:0]), metric)
+    q95, q99 = np.quantile(distances, [0.95, 0.99])
+    coverage = None
+    if labels is not None:
+        coverage = len(set(labels[indices].tolist())) / len(set(labels.tolist()))
+    return SelectionScores(
+        covering_radius=float(distances.max()),
+        radius_q99=float(q99),
+        radius_q95=float(q95),
+        mean_distance=float(distances.mean()),
+        min_pick_distance=float(between.min()),
+        class_coverage=coverage,
+    )
+
+
+def _mean(scores: list[SelectionScores]) -> SelectionScores:
+    columns: dict[str, Any] = {}
+    for name in asdict(scores[0]):
+        values = [getattr(score, name) for score in scores]
+        columns[name] = None if values[0] is None else float(np.mean(values))
+    return SelectionScores(**columns)
+
+
+def compute_diversity(
+    X: ArrayLike, n_neighbors: int = 10, *, metric: str = "euclidean"
+) -> np.ndarray:
+    """Measure how alone each row is: its mean distance to its nearest other rows.
+
+    Small values mark near-duplicates, large ones rare rows; the mean over all rows says how
+    diverse the data is.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, d)
+        Embeddings.
+    n_neighbors : int, default=10
+        Nearest other rows that are averaged over, at least 1. All other rows where there are
+        fewer.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        Distance between rows.
+
+    Returns
+    -------
+    diversity : ndarray of shape (n,), float64
+        Mean distance of each row to its neighbours; 0 for a row that has none.
+
+    Raises
+    ------
+    ValueError
+        If `n_neighbors` is below 1 or no int, or if `X` holds NaN, infinity or, for cosine, a
+        zero row.
+
+    Notes
+    -----
+    Exact and blocked, O(n^2 d) time.
+
+    Examples
+    --------
+    >>> from dinov2_sklearn.selection import compute_diversity
+    >>> compute_diversity([[0.0], [1.0], [2.0], [10.0]], n_neighbors=1)
+    array([1., 1., 1., 8.])
+    """
+    _check_positive_int(n_neighbors, "n_neighbors")
+    geometry = to_geometry(check_rows(X, _check_metric(metric)), metric)
+    distances = to_metric(neighbor_sq_distances(geometry, n_neighbors), metric)
+    if distances.shape[1] == 0:
+        return np.zeros(len(geometry))
+    return distances.mean(axis=1)
+
+
+def _check_metric(metric: str) -> str:
+    if metric not in _METRICS:
+        raise ValueError(f"metric must be one of {_METRICS}. Got {metric!r}.")
+    return metric
+
+
+def _check_positive_int(value: Any, name: str) -> None:
+    # bool is an int to Python
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} must be an int of at least 1. Got {value!r}.")

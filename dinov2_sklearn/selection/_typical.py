@@ -1,0 +1,124 @@
+"""The typical rows of the data: those nearest the centroids of small groups."""
+
+import heapq
+from math import isqrt
+
+import numpy as np
+from sklearn.metrics import euclidean_distances
+
+from ._clusters import default_n_clusters, interleave
+from ._distances import nearest, own_center_sq_distances
+from ._task import Task, cluster_quotas, cluster_rows, group_mass
+
+# Rows times groups up to which one flat k-means is affordable: below a second an iteration on two
+# cores. As no one picks more rows than there are, it also bounds a matrix of pick to pick.
+FLAT_LIMIT = 10_000_000
+
+
+def pick_typical(task: Task, n_picks: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pick rows that stand for many others.
+
+    Small data is grouped once, a group for each pick (and for each row labelled already). Large
+    data is grouped twice: k-means into clusters, and k-means again inside each of them into its
+    quota, which costs a fraction. An explicit number of clusters means two levels.
+
+    Returns
+    -------
+    indices : ndarray of shape (n_picks,)
+        Every prefix stands for as much of the data as it can: see `representative_order`.
+    labels : ndarray of shape (n,)
+        The cluster of every row (of the first level where there are two).
+    """
+    n_rows = int(np.count_nonzero(task.usable))
+    n_groups = n_picks + len(task.preselected)
+    if task.n_clusters is None and n_picks and n_rows * n_groups <= FLAT_LIMIT:
+        labels, centers = cluster_rows(task, n_groups, weighted=True)
+        picks, mass = _nearest_centroids(task, labels, centers, n_picks)
+        return picks[representative_order(task, picks, mass)], labels
+    n_wanted = task.n_picks + len(task.preselected)
+    labels, _ = cluster_rows(task, task.n_clusters or default_n_clusters(n_rows, isqrt(n_wanted)))
+    quotas = cluster_quotas(task, labels, n_picks, task.candidates)
+    inner = [_pick_within(task, labels == group, quotas[group]) for group in np.flatnonzero(quotas)]
+    picks = interleave([picks for picks, _ in inner])
+    mass_of = np.zeros(len(task.X))
+    for members, mass in inner:
+        mass_of[members] = mass
+    return picks[representative_order(task, picks, mass_of[picks])], labels
+
+
+def _pick_within(task: Task, members: np.ndarray, n_picks: int) -> tuple[np.ndarray, np.ndarray]:
+    """Second level: the usable members of one cluster are grouped again, a group for a pick."""
+    rows = np.flatnonzero(members & task.usable)
+    inner = task.restricted_to(rows)
+    labels, centers = cluster_rows(inner, int(n_picks) + len(inner.preselected), weighted=True)
+    picks, mass = _nearest_centroids(inner, labels, centers, int(n_picks))
+    return rows[picks], mass
+
+
+def _nearest_centroids(
+    task: Task, labels: np.ndarray, centers: np.ndarray, n_picks: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pick the candidate nearest the centroid of each group, the largest groups first.
+
+    A group that holds a labelled row has its turn only after the groups that hold none; where
+    there are fewer groups than picks, the next nearest rows follow in the same way. Rows without
+    weight come last. Also returns the mass of each pick's group.
+    """
+    rows = np.flatnonzero(task.candidates)
+    group = labels[rows]
+    sq_distances = own_center_sq_distances(task.X[rows], centers, group)
+    weightless = np.zeros(len(rows), dtype=bool)
+    if task.weights is not None:
+        weightless = task.weights[rows] == 0
+    turn = _rank_within(group, np.lexsort((sq_distances, weightless, group)))
+    turn += np.bincount(labels[task.preselected], minlength=len(centers))[group]
+    mass = group_mass(task, labels)[group]
+    chosen = np.lexsort((-mass, turn, weightless))[:n_picks]
+    return rows[chosen], mass[chosen]
+
+
+def _rank_within(group: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Rank of each row among those of its group, for an `order` that is sorted by group."""
+    sizes = np.bincount(group)
+    starts = np.cumsum(sizes) - sizes
+    rank = np.empty(len(group), dtype=np.intp)
+    rank[order] = np.arange(len(group)) - starts[group[order]]
+    return rank
+
+
+def representative_order(task: Task, picks: np.ndarray, mass: np.ndarray) -> np.ndarray:
+    """Order picks so that every prefix represents the groups' mass as well as it can.
+
+    Greedy: each next pick is the one that most reduces the mean squared distance of the picks,
+    each with the mass of its group, to the prefix (and to the labelled rows). Gains only shrink
+    as the prefix grows, so most of them need not be computed anew.
+
+    References
+    ----------
+    .. [1] M. Minoux, "Accelerated greedy algorithms for maximizing submodular set functions",
+       Optimization Techniques, 1978.
+    """
+    n_picks = len(picks)
+    if n_picks < 2 or n_picks**2 > FLAT_LIMIT:
+        return np.arange(n_picks)
+    # float64: the expanded form is exact enough to order prototypes that lie apart.
+    points = task.X[picks].astype(np.float64)
+    distances = euclidean_distances(points - points.mean(axis=0), squared=True)
+    if len(task.preselected):
+        remaining = nearest(task.X[picks], task.X[task.preselected])[1]
+    else:
+        # Far away, so that the first pick is the one nearest to all.
+        remaining = np.full(n_picks, 2 * distances.max())
+    gains = mass @ np.maximum(remaining[:, None] - distances, 0)
+    heap = [(-gain, rank) for rank, gain in enumerate(gains)]
+    heapq.heapify(heap)
+    order: list[int] = []
+    while len(order) < n_picks:
+        rank = heap[0][1]
+        gain = mass @ np.maximum(remaining - distances[rank], 0)
+        heapq.heapreplace(heap, (-gain, rank))
+        if heap[0][1] == rank:
+            heapq.heappop(heap)
+            order.append(rank)
+            np.minimum(remaining, distances[rank], out=remaining)
+    return np.array(order, dtype=np.intp)

@@ -1,0 +1,128 @@
+"""What the selection room accepts, and what it says when it does not."""
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_array, gen_batches
+from sklearn.utils.validation import validate_data
+
+# Elements looked at in one step when all rows are scanned: a few MB, whatever the data's size.
+_SCAN_SIZE = 2**20
+
+
+def check_rows(X: Any, metric: str, *, estimator: Any = None, reset: bool = True) -> np.ndarray:
+    """Return `X` as a finite 2-D float32 or float64 array; name the first rows that are not.
+
+    With an `estimator`, its ``n_features_in_`` and ``feature_names_in_`` are set (`reset`) or
+    compared. Float input is not copied.
+    """
+    options = {"dtype": [np.float64, np.float32], "ensure_all_finite": False}
+    if estimator is None:
+        X = check_array(X, input_name="X", **options)
+    else:
+        X = validate_data(estimator, X, reset=reset, **options)
+    bad = _rows_where(X, lambda block: ~np.isfinite(block).all(axis=1))
+    if bad.size:
+        raise ValueError(
+            f"Input X contains NaN or infinity in {_rows(bad)}. Remove these rows first, or "
+            "find out why their embeddings failed."
+        )
+    if metric == "cosine":
+        zero = _rows_where(X, lambda block: ~block.any(axis=1))
+        if zero.size:
+            raise ValueError(
+                f"Input X is zero in {_rows(zero)}: a zero row has no direction, so it has no "
+                "cosine distance. Remove these rows, or use metric='euclidean'."
+            )
+    return X
+
+
+def _rows_where(X: np.ndarray, test: Any) -> np.ndarray:
+    step = max(1, _SCAN_SIZE // X.shape[1])
+    found = [np.flatnonzero(test(X[rows])) + rows.start for rows in gen_batches(len(X), step)]
+    return np.concatenate(found)
+
+
+def _rows(positions: np.ndarray) -> str:
+    """Say how many rows and which: '12 rows (the first: 3, 5, 9)'."""
+    shown = ", ".join(str(position) for position in positions[:5])
+    if len(positions) == 1:
+        return f"row {shown}"
+    if len(positions) <= 5:
+        return f"rows {shown}"
+    return f"{len(positions)} rows (the first: {shown})"
+
+
+def check_n_samples(n_samples: Any, n_candidates: int, owner: str) -> int:
+    """Return how many picks `n_samples` asks for among `n_candidates` rows (may be more)."""
+    whole = isinstance(n_samples, Integral)
+    valid = n_samples >= 1 if whole else 0 < n_samples <= 1
+    # bool is an int to Python, but True picks are a mistake
+    if isinstance(n_samples, bool) or not valid:
+        raise ValueError(
+            f"The 'n_samples' parameter of {owner} must be an int in the range [1, inf) or a "
+            f"float in the range (0.0, 1.0]. Got {n_samples!r} instead."
+        )
+    if whole:
+        return int(n_samples)
+    return max(1, round(float(n_samples) * n_candidates))
+
+
+def check_indices(indices: Any, n_rows: int, name: str) -> np.ndarray:
+    """Return `indices` as a 1-D int array of distinct rows out of `n_rows`.
+
+    A boolean mask of length `n_rows` is turned into the indices of its true entries.
+    """
+    indices = np.asarray(indices)
+    if indices.ndim != 1:
+        raise ValueError(f"{name} must be 1-D. Got an array of shape {indices.shape}.")
+    if indices.dtype == bool:
+        if len(indices) != n_rows:
+            raise ValueError(
+                f"{name} is a boolean mask of length {len(indices)}, but X has {n_rows} rows."
+            )
+        return np.flatnonzero(indices)
+    if indices.size == 0:
+        return np.empty(0, dtype=np.intp)
+    if not np.issubdtype(indices.dtype, np.integer):
+        raise ValueError(
+            f"{name} must hold row numbers (integers) or be a boolean mask. Got "
+            f"dtype {indices.dtype}."
+        )
+    _check_distinct_and_inside(indices, n_rows, name)
+    return indices.astype(np.intp)
+
+
+def _check_distinct_and_inside(indices: np.ndarray, n_rows: int, name: str) -> None:
+    outside = indices[(indices < 0) | (indices >= n_rows)]
+    if outside.size:
+        raise ValueError(
+            f"{name} holds {outside[0]}, which is no row of X: X has {n_rows} rows, numbered "
+            f"0 to {n_rows - 1}."
+        )
+    values, counts = np.unique(indices, return_counts=True)
+    repeated = values[counts > 1]
+    if repeated.size:
+        raise ValueError(f"{name} holds row {repeated[0]} more than once.")
+
+
+def check_weights(weights: Any, n_rows: int, candidates: np.ndarray) -> np.ndarray:
+    """Return `weights` as a float64 array of `n_rows` finite, non-negative numbers.
+
+    At least one of the `candidates` (a mask) must have a positive weight.
+    """
+    weights = np.array(weights, dtype=np.float64)
+    if weights.shape != (n_rows,):
+        raise ValueError(
+            f"weights must be 1-D with one number a row of X ({n_rows}). Got an array of shape "
+            f"{weights.shape}."
+        )
+    bad = np.flatnonzero(~np.isfinite(weights) | (weights < 0))
+    if bad.size:
+        raise ValueError(
+            f"weights must be finite and not negative. Got {weights[bad[0]]} at row {bad[0]}."
+        )
+    if not weights[candidates].any():
+        raise ValueError("weights are zero for every row that can be picked.")
+    return weights

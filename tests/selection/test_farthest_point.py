@@ -1,0 +1,157 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from dinov2_sklearn.selection._farthest_point import farthest_point, most_central
+
+
+def reference(X, n_picks, initial=None, candidates=None, weights=None):
+    """The definition, one row at a time in float64."""
+    X = X.astype(np.float64)
+    n = len(X)
+    left = list(range(n)) if candidates is None else list(np.flatnonzero(candidates))
+    weights = np.ones(n) if weights is None else weights
+    covered = np.full(n, np.inf) if initial is None else initial.copy()
+    picks, distances = [], []
+    for rank in range(n_picks):
+        if rank == 0 and initial is None:
+            center = X[left].mean(axis=0)
+            heaviest = [i for i in left if weights[i] == max(weights[left])]
+            pick = min(heaviest, key=lambda i: (((X[i] - center) ** 2).sum(), i))
+        else:
+            pick = max(left, key=lambda i: (weights[i] * np.sqrt(covered[i]), -i))
+        picks.append(pick)
+        distances.append(covered[pick])
+        left.remove(pick)
+        for i in range(n):
+            covered[i] = min(covered[i], ((X[i] - X[pick]) ** 2).sum())
+    return picks, distances
+
+
+@st.composite
+def problems(draw):
+    n, d = draw(st.integers(1, 14)), draw(st.integers(1, 4))
+    # Small integers keep every distance exact, ties included.
+    X = draw(hnp.arrays(np.float64, (n, d), elements=st.integers(-2, 2).map(float)))
+    X = (X + draw(st.sampled_from([0.0, 512.0]))).astype(draw(st.sampled_from(["f4", "f8"])))
+    weights = hnp.arrays(np.float64, n, elements=st.sampled_from([0.0, 1.0, 2.0, 4.0]))
+    candidates = draw(st.none() | hnp.arrays(bool, n))
+    if candidates is not None:
+        candidates[draw(st.integers(0, n - 1))] = True
+    return X, {"candidates": candidates, "weights": draw(st.none() | weights)}
+
+
+@settings(deadline=None)
+@given(problems(), st.data())
+def test_matches_the_definition(problem, data):
+    X, options = problem
+    squares = st.integers(0, 9).map(float)
+    initial = data.draw(hnp.arrays(np.float64, len(X), elements=squares))
+    mask = options["candidates"]
+    n_picks = data.draw(st.integers(0, len(X) if mask is None else int(mask.sum())))
+    indices, sq_distances = farthest_point(X, n_picks, initial_sq_distances=initial, **options)
+    expected, expected_distances = reference(X, n_picks, initial, **options)
+    assert indices.tolist() == expected
+    assert sq_distances.tolist() == expected_distances
+
+
+@settings(deadline=None)
+@given(problems())
+def test_starts_from_the_most_central_candidate_of_largest_weight(problem):
+    X, options = problem
+    mask, weights = options["candidates"], options["weights"]
+    eligible = np.ones(len(X), dtype=bool) if mask is None else mask.copy()
+    center = X[eligible].astype(np.float64).mean(axis=0)
+    first = most_central(X, eligible.copy(), weights)
+    if weights is not None:
+        eligible &= weights == weights[eligible].max()
+    distances = ((X - center) ** 2).sum(axis=1)
+    assert eligible[first]
+    assert distances[first] == pytest.approx(distances[eligible].min(), abs=1e-9)
+    n_picks = len(X) if mask is None else int(mask.sum())
+    indices, sq_distances = farthest_point(X, n_picks, **options)
+    assert indices[0] == first
+    assert sq_distances[0] == np.inf
+    # From there on it is the sequence that starts with this row covered.
+    initial = ((X - X[first]) ** 2).sum(axis=1).astype(np.float64)
+    rest = np.ones(len(X), dtype=bool) if mask is None else mask.copy()
+    rest[first] = False
+    expected = reference(X, n_picks - 1, initial, rest, weights)
+    assert (indices[1:].tolist(), sq_distances[1:].tolist()) == expected
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_matches_the_definition_on_real_numbers(dtype, offset):
+    X = (np.random.RandomState(3).normal(size=(150, 40)) + offset).astype(dtype)
+    indices, sq_distances = farthest_point(X, 150)
+    expected, expected_distances = reference(X, 150)
+    assert indices.tolist() == expected
+    np.testing.assert_allclose(sq_distances, expected_distances, rtol=1e-12)
+
+
+def test_ties_go_to_the_lowest_index():
+    square = np.array([[1.0, 1], [1, -1], [-1, -1], [-1, 1], [0, 0]])
+    assert farthest_point(square, 5)[0].tolist() == [4, 0, 1, 2, 3]
+    assert farthest_point(square[:4], 4)[0].tolist() == [0, 2, 1, 3]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
+def test_constant_data_is_picked_in_order(dtype, value):
+    X = np.full((30, 7), value, dtype=dtype)
+    indices, sq_distances = farthest_point(X, 30)
+    assert indices.tolist() == list(range(30))
+    assert sq_distances[0] == np.inf
+    assert (sq_distances[1:] == 0).all()
+
+
+def test_duplicates_come_after_all_distinct_rows():
+    rng = np.random.RandomState(4)
+    distinct = (rng.normal(size=(20, 16)) * 1e-3 + 50).astype(np.float32)
+    X = np.repeat(distinct, 3, axis=0)
+    indices, sq_distances = farthest_point(X, 60)
+    assert len(set(indices.tolist())) == 60
+    assert len(np.unique(X[indices[:20]], axis=0)) == 20
+    assert (sq_distances[:20] > 0).all()
+    assert (sq_distances[20:] == 0).all()
+    assert (np.diff(indices[20:]) > 0).all()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_fewer_picks_are_a_prefix(weighted):
+    rng = np.random.RandomState(5)
+    X = rng.normal(size=(80, 6)).astype(np.float32)
+    weights = rng.uniform(size=80) if weighted else None
+    longest = farthest_point(X, 80, weights=weights)[0]
+    assert sorted(longest.tolist()) == list(range(80))
+    for n_picks in (1, 2, 17, 79):
+        assert (farthest_point(X, n_picks, weights=weights)[0] == longest[:n_picks]).all()
+
+
+def test_distances_never_grow():
+    sq_distances = farthest_point(np.random.RandomState(6).normal(size=(200, 5)), 200)[1]
+    assert (np.diff(sq_distances[1:]) <= 0).all()
+
+
+def test_weightless_rows_come_last():
+    X = np.random.RandomState(7).normal(size=(30, 3))
+    weights = np.where(np.arange(30) % 3 == 0, 0.0, 1e-170)
+    indices = farthest_point(X, 30, weights=weights)[0]
+    assert (weights[indices[:20]] > 0).all()
+
+
+def test_more_picks_than_candidates_is_an_error():
+    with pytest.raises(ValueError, match="Cannot pick 3 of 2 candidates"):
+        farthest_point(np.ones((4, 1)), 3, candidates=np.array([True, False, True, False]))
+
+
+def test_arguments_are_left_alone():
+    X = np.random.RandomState(8).normal(size=(10, 2))
+    initial, candidates = np.full(10, 4.0), np.arange(10) > 2
+    copies = X.copy(), initial.copy(), candidates.copy()
+    farthest_point(X, 5, initial_sq_distances=initial, candidates=candidates)
+    for array, copy in zip((X, initial, candidates), copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
