@@ -1,0 +1,227 @@
+"""What ``dinov2-sklearn demo`` does: the whole path from images to a subset, on one small set."""
+
+import hashlib
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from ._files import atomic_write
+from .attention import AttentionDisplay, PatchAttentionInspector
+from .datasets import make_demo_images
+from .extraction import DINOv2Transformer
+from .images import load_image
+from .io import EmbeddingsFileError, load_embeddings, save_embeddings
+from .projection import ProjectionDisplay, UMAPProjector
+from .selection import DiversitySampler, write_selection
+
+_MODEL = "offline"
+_FILES = {
+    "images": "images",
+    "embeddings": "embeddings.pt",
+    "picks": "selection.csv",
+    "picks as pictures": "contact_sheet.jpg",
+    "map": "umap.png",
+    "map to explore": "umap.html",
+    "attention": "attention.png",
+}
+_RANDOM_DRAWS = 100
+_TILE = (220, 165)
+_CAPTION = 26
+_TITLE = 48
+_GAP = 12
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found out, and the files that it wrote; prints as a short report.
+
+    Attributes
+    ----------
+    n_images, n_scenes, n_picks : int
+        Images, scenes among them, and images picked.
+    covered : int
+        Scenes that have a pick.
+    random : ndarray of shape (n_draws,)
+        Scenes that have a pick, for each of so many random draws of `n_picks` images.
+    reused : bool
+        Whether the embeddings are those of an earlier run.
+    files : dict of str to Path
+        What each file holds, and where it is.
+    """
+
+    n_images: int
+    n_scenes: int
+    n_picks: int
+    covered: int
+    random: NDArray[np.intp]
+    reused: bool
+    files: dict[str, Path]
+
+    def __str__(self) -> str:
+        width = max(map(len, self.files))
+        drawn = f"{self.random.mean():.1f} ({self.random.min()} to {self.random.max()})"
+        return "\n".join(
+            [
+                f"{self.n_images} images of {self.n_scenes} scenes, {self.n_picks} picked.",
+                "",
+                f"Scenes among the {self.n_picks} picks:",
+                f"  DiversitySampler       {self.covered} of {self.n_scenes}",
+                f"  random                 {drawn}: mean (lowest to highest) of "
+                f"{len(self.random)} draws",
+                "",
+                *([_REUSED, ""] if self.reused else []),
+                "Files:",
+                *(f"  {what:<{width}}  {path}" for what, path in self.files.items()),
+            ]
+        )
+
+
+_REUSED = "The embeddings are those of an earlier run; delete embeddings.pt to make them anew."
+
+
+def run_demo(output: Path, n_samples: int = 24, *, quiet: bool = False) -> DemoResult:
+    """Make images, embed them, draw their map, pick some, and show the model's attention.
+
+    Parameters
+    ----------
+    output : Path
+        Folder for the images and the results; it is made where there is none.
+    n_samples : int, default=24
+        Number of images to pick.
+    quiet : bool, default=False
+        Whether to say nothing of the progress on standard error.
+
+    Returns
+    -------
+    result : DemoResult
+    """
+    say: Callable[[str], None] = _ignore if quiet else _say
+    files = {what: output / name for what, name in _FILES.items()}
+    say("Making the images ...")
+    paths = make_demo_images(files["images"]).tolist()
+    if n_samples > len(paths):
+        raise ValueError(f"There are {len(paths)} demo images: {n_samples} cannot be picked.")
+    scenes = np.array([Path(path).parent.name for path in paths], dtype=object)
+    embeddings, reused = _embed(paths, files["embeddings"], say, quiet=quiet)
+    say(f"Picking {n_samples} ...")
+    sampler = DiversitySampler(n_samples=n_samples).fit(embeddings)
+    picks = sampler.selected_indices_
+    write_selection(files["picks"], paths, sampler, settings={"model_name": _MODEL})
+    _write_contact_sheet(files["picks as pictures"], paths, scenes, picks)
+    say("Drawing the map ...")
+    _draw_map(files["map"], files["map to explore"], embeddings, paths, scenes, picks)
+    say("Looking at the attention ...")
+    _draw_attention(files["attention"], paths, scenes, picks)
+    return DemoResult(
+        n_images=len(paths),
+        n_scenes=len(set(scenes)),
+        n_picks=n_samples,
+        covered=len(set(scenes[picks])),
+        random=_cover_randomly(scenes, n_samples),
+        reused=reused,
+        files=files,
+    )
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _ignore(message: str) -> None:
+    pass
+
+
+def _embed(
+    paths: list[str], file: Path, say: Callable[[str], None], *, quiet: bool
+) -> tuple[NDArray[np.float32], bool]:
+    """Return the embeddings, and whether they are those of an earlier run."""
+    digest = hashlib.sha256(b"".join(Path(path).read_bytes() for path in paths)).hexdigest()
+    wanted = {"images_sha256": digest}
+    if file.exists():
+        try:
+            saved = load_embeddings(file)
+        except EmbeddingsFileError as error:
+            say(str(error))
+        else:
+            found = (saved.image_ids, saved.model_name, saved.metadata)
+            if found == (paths, _MODEL, wanted):
+                say("Using the embeddings of an earlier run.")
+                return saved.embeddings, True
+    say(f"Embedding {len(paths)} images ...")
+    # A bar in a log file is noise.
+    transformer = DINOv2Transformer(_MODEL, verbose=not quiet and sys.stderr.isatty())
+    embeddings = transformer.fit_transform(paths)
+    save_embeddings(file, embeddings, paths, model_name=_MODEL, metadata=wanted)
+    return embeddings, False
+
+
+def _cover_randomly(scenes: NDArray[np.object_], n_samples: int) -> NDArray[np.intp]:
+    """Count the scenes in random draws."""
+    rng = np.random.default_rng(0)
+    draws = (rng.choice(scenes, n_samples, replace=False) for _ in range(_RANDOM_DRAWS))
+    return np.array([len(set(draw)) for draw in draws])
+
+
+def _draw_map(
+    picture: Path,
+    page: Path,
+    embeddings: NDArray[np.float32],
+    paths: list[str],
+    scenes: NDArray[np.object_],
+    picks: NDArray[np.intp],
+) -> None:
+    # Wide neighbourhoods: most scenes have few frames, and would be packed into one spot.
+    projector = UMAPProjector(n_neighbors=100, min_dist=0.9)
+    coordinates = projector.fit_transform(embeddings)
+    title = f"{len(paths)} images of {len(set(scenes))} scenes; {len(picks)} picked"
+    display = ProjectionDisplay.from_coordinates(
+        coordinates, labels=scenes, selected=picks, names=paths, title=title
+    )
+    display.save(picture)
+    display.write_html(page, show_images=True, title=title)
+
+
+def _write_contact_sheet(
+    file: Path, paths: list[str], scenes: NDArray[np.object_], picks: NDArray[np.intp]
+) -> None:
+    """Lay the picks out in rows, six wide, each over its rank and its scene."""
+    columns = min(6, len(picks))
+    width, height = _TILE[0] + _GAP, _TILE[1] + _CAPTION + _GAP
+    rows = -(-len(picks) // columns)
+    sheet = Image.new("RGB", (columns * width + _GAP, rows * height + _TITLE), "white")
+    draw = ImageDraw.Draw(sheet)
+    title = f"{len(picks)} of {len(paths)} images, in the order of their selection"
+    draw.text((_GAP, _GAP), title, fill="#222222", font=ImageFont.load_default(22))
+    font = ImageFont.load_default(15)
+    for i, pick in enumerate(picks):
+        left, top = _GAP + i % columns * width, _TITLE + i // columns * height
+        image = load_image(paths[pick])
+        sheet.paste(ImageOps.fit(image, _TILE, Image.Resampling.LANCZOS), (left, top))
+        caption = f"{i + 1}  {scenes[pick]}"
+        draw.text((left, top + _TILE[1] + 4), caption, fill="#444444", font=font)
+    with atomic_write(file) as stream:
+        sheet.save(stream, "JPEG", quality=90)
+
+
+def _draw_attention(
+    file: Path, paths: list[str], scenes: NDArray[np.object_], picks: NDArray[np.intp]
+) -> None:
+    """Draw what the model looks at in the picks of the six rarest scenes."""
+    chosen = _rarest(scenes, picks, 6)
+    # Twice the model's usual size, for maps four times as fine.
+    inspector = PatchAttentionInspector(_MODEL, image_size=448)
+    images, titles = [paths[pick] for pick in chosen], [scenes[pick] for pick in chosen]
+    AttentionDisplay.from_estimator(inspector, images, titles=titles).save(file)
+
+
+def _rarest(scenes: NDArray[np.object_], picks: NDArray[np.intp], n: int) -> list[int]:
+    """Return the picks of the rarest scenes, one a scene."""
+    counts = Counter(scenes.tolist())
+    first = {scenes[pick]: int(pick) for pick in picks[::-1]}
+    return sorted(first.values(), key=lambda pick: (counts[scenes[pick]], pick))[:n]

@@ -1,0 +1,38 @@
+"""The public namespace is whole, and light to import."""
+
+import subprocess
+import sys
+
+import pytest
+
+import dinov2_sklearn
+
+
+@pytest.mark.parametrize("name", dinov2_sklearn.__all__)
+def test_every_public_name_loads_and_is_documented(name):
+    assert getattr(dinov2_sklearn, name).__doc__
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = dinov2_sklearn.nothing
+
+
+def test_names_are_listed_for_completion():
+    assert set(dinov2_sklearn.__all__) <= set(dir(dinov2_sklearn))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import dinov2_sklearn",
+        "from dinov2_sklearn import DINOv2Transformer, UMAPProjector, DiversitySampler",
+        "from dinov2_sklearn import PatchAttentionInspector, list_images, load_embeddings",
+    ],
+)
+def test_importing_loads_no_heavy_library(code):
+    heavy = ["torch", "transformers", "umap", "numba", "matplotlib", "plotly"]
+    check = (
+        f"{code}; import sys; loaded = set({heavy}) & set(sys.modules); assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True)
