@@ -10,7 +10,8 @@ import dinov2_sklearn
 
 @pytest.mark.parametrize("name", dinov2_sklearn.__all__)
 def test_every_public_name_loads_and_is_documented(name):
-    assert getattr(dinov2_sklearn, name).__doc__
+    public = getattr(dinov2_sklearn, name)
+    assert not callable(public) or public.__doc__
 
 
 def test_unknown_name():

@@ -8,6 +8,14 @@ Importing this room does not import torch.
 """
 
 from .checkpoints import Checkpoint, CheckpointError, find_checkpoint
+from .mixin import BackboneMixin
 from .registry import DINOV2_MODELS, ModelInfo
 
-__all__ = ["DINOV2_MODELS", "Checkpoint", "CheckpointError", "ModelInfo", "find_checkpoint"]
+__all__ = [
+    "DINOV2_MODELS",
+    "BackboneMixin",
+    "Checkpoint",
+    "CheckpointError",
+    "ModelInfo",
+    "find_checkpoint",
+]

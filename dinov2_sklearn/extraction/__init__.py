@@ -1,4 +1,4 @@
-"""Images -> embeddings: :class:`DINOv2Transformer` and the threads that feed it."""
+"""Images -> embeddings: :class:`DINOv2Transformer`."""
 
 from ._transformer import DINOv2Transformer
 

@@ -10,9 +10,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from .._progress import progress_bar
 from .._sklearn_compat import Interval, StrOptions, fit_context
-from ..backbone import Checkpoint, find_checkpoint
+from ..backbone import BackboneMixin, Checkpoint, find_checkpoint
 from ..images import ImageDecodeError, Preprocessing, check_images
-from ._reading import ImageReader, map_ahead
+from ..images.reading import ImageReader, map_ahead
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["DINOv2Transformer"]
 
 
-class DINOv2Transformer(TransformerMixin, BaseEstimator):
+class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
     """Embed images with a DINOv2 Vision Transformer.
 
     The transformer is stateless: `fit` only checks its arguments, and the model lives in a cache
@@ -221,14 +221,6 @@ class DINOv2Transformer(TransformerMixin, BaseEstimator):
         prefix = type(self).__name__.lower()
         return np.array([f"{prefix}{i}" for i in range(n_outputs)], dtype=object)
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        tags.requires_fit = False
-        tags.transformer_tags.preserves_dtype = []
-        return tags
-
     def _checkpoint(self) -> Checkpoint:
         return find_checkpoint(self.model_name, self.revision)
 
@@ -287,10 +279,8 @@ class DINOv2Transformer(TransformerMixin, BaseEstimator):
         import torch
 
         from ..backbone.forward import BatchRunner, forward_tokens
-        from ..backbone.loading import load_backbone, resolve_device, resolve_dtype
 
-        device = resolve_device(self.device)
-        backbone = load_backbone(checkpoint, device, resolve_dtype(self.dtype, device))
+        backbone = self._load(checkpoint)
         blocks = self._blocks(checkpoint)
 
         def pooled(pixels: torch.Tensor) -> torch.Tensor:

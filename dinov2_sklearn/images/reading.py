@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..images import ImageDecodeError, Preprocessing, load_image
+from .decoding import ImageDecodeError, load_image
+from .preprocessing import Preprocessing
 
 __all__ = ["ImageReader", "map_ahead"]
 

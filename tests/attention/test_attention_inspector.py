@@ -1,0 +1,280 @@
+"""The inspector agrees with plain transformers, and with itself, whatever the settings.
+
+The contract that it shares with other estimators over images is tested beside theirs.
+"""
+
+import json
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dinov2_sklearn.attention import PatchAttentionInspector
+from dinov2_sklearn.images import ImageDecodeError
+
+
+@lru_cache
+def _eager(folder):
+    from transformers import AutoModel
+    from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
+
+    processor = BitImageProcessorPil.from_pretrained(folder)
+    return processor, AutoModel.from_pretrained(folder, attn_implementation="eager")
+
+
+def _reference(folder, path, size=None):
+    """Attention (layers, heads, patches) as a user would get it from transformers alone."""
+    processor, model = _eager(folder)
+    options = {}
+    if size is not None:
+        options["size"] = {"shortest_edge": round(64 * size / 56)}
+        options["crop_size"] = {"height": size, "width": size}
+    with Image.open(path) as image:
+        pixels = processor(image.convert("RGB"), return_tensors="pt", **options)
+    with torch.inference_mode():
+        attentions = model(**pixels, output_attentions=True).attentions
+    skip = 1 + getattr(model.config, "num_register_tokens", 0)
+    return torch.cat(attentions)[:, :, 0, skip:].numpy()
+
+
+@pytest.mark.parametrize("name", ["tiny_dinov2", "tiny_registers"])
+def test_agrees_with_transformers(request, name, image_folder):
+    folder = request.getfixturevalue(name)
+    expected = np.stack([_reference(folder, path) for path in image_folder])
+    for layer in (0, -1):
+        for head in (0, -1):
+            inspector = PatchAttentionInspector(folder, layer=layer, head=head, batch_size=4)
+            rows = inspector.fit_transform(image_folder)
+            assert rows.dtype == np.float32
+            np.testing.assert_allclose(rows, expected[:, layer, head], atol=1e-4)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "max", "min"])
+def test_reduction_of_heads(tiny_dinov2, image_folder, reduction):
+    heads = [
+        PatchAttentionInspector(tiny_dinov2, head=head).transform(image_folder) for head in (0, 1)
+    ]
+    inspector = PatchAttentionInspector(tiny_dinov2, head_reduction=reduction)
+    expected = getattr(np, reduction)(heads, axis=0)
+    np.testing.assert_allclose(inspector.transform(image_folder), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["tiny_dinov2", "tiny_registers"])
+def test_inspect_gives_the_rows_of_transform(request, name, image_folder):
+    folder = request.getfixturevalue(name)
+    inspector = PatchAttentionInspector(folder, layer=1)
+    rows = inspector.transform(image_folder)
+    for path, row in zip(image_folder, rows, strict=True):
+        maps = inspector.inspect(path)
+        found = maps.attention[maps.layers.index(1)].mean(axis=0)
+        np.testing.assert_allclose(found.ravel(), row, atol=1e-6)
+
+
+def test_inspect(tiny_registers, image_folder):
+    maps = PatchAttentionInspector(tiny_registers).inspect(image_folder[1])
+    assert maps.attention.shape == (3, 2, 4, 4)
+    assert maps.attention.dtype == np.float32
+    assert maps.layers == (0, 1, 2)
+    assert (maps.attention > 0).all()
+    assert (maps.attention.sum(axis=(2, 3)) < 1).all()
+    assert maps.patch_tokens.shape == (4, 4, 32)
+    assert maps.patch_tokens.dtype == np.float32
+    assert maps.image.shape == (56, 56, 3)
+    assert maps.image.dtype == np.uint8
+
+
+def test_inspect_chosen_layers(tiny_dinov2, image_folder):
+    inspector = PatchAttentionInspector(tiny_dinov2)
+    everything = inspector.inspect(image_folder[0])
+    some = inspector.inspect(image_folder[0], layers=[-1, 1])
+    assert some.layers == (3, 1)
+    np.testing.assert_allclose(some.attention, everything.attention[[3, 1]], atol=1e-6)
+    assert inspector.inspect(image_folder[0], layers=np.int64(2)).layers == (2,)
+
+
+def test_patch_tokens_are_those_of_the_layer(tiny_dinov2, image_folder):
+    last = PatchAttentionInspector(tiny_dinov2).inspect(image_folder[0], layers=0)
+    first = PatchAttentionInspector(tiny_dinov2, layer=0).inspect(image_folder[0], layers=3)
+    again = PatchAttentionInspector(tiny_dinov2, layer=3).inspect(image_folder[0])
+    np.testing.assert_allclose(last.patch_tokens, again.patch_tokens, atol=1e-5)
+    assert not np.allclose(last.patch_tokens, first.patch_tokens, atol=1e-3)
+
+
+def test_the_image_is_what_the_model_saw(tiny_dinov2, image_folder):
+    inspector = PatchAttentionInspector(tiny_dinov2)
+    image = Image.open(image_folder[0]).resize((64, 64), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(
+        inspector.inspect(image_folder[0]).image, np.asarray(image.crop((4, 4, 60, 60)))
+    )
+
+
+def test_paths_images_and_arrays_give_the_same_maps(tiny_dinov2, image_folder):
+    path = image_folder[1]
+    image = Image.open(path).convert("RGB")
+    inspector = PatchAttentionInspector(tiny_dinov2)
+    expected = inspector.inspect(path).attention
+    for source in (Path(path), image, np.asarray(image)):
+        np.testing.assert_array_equal(inspector.inspect(source).attention, expected)
+
+
+def test_image_size(tiny_dinov2, image_folder):
+    inspector = PatchAttentionInspector(tiny_dinov2, image_size=98, head=1)
+    expected = [_reference(tiny_dinov2, path, size=98)[-1, 1] for path in image_folder]
+    np.testing.assert_allclose(inspector.transform(image_folder), expected, atol=1e-4)
+
+
+def test_image_size_between_patches_is_rounded_with_a_warning(tiny_dinov2, image_folder):
+    rounded = PatchAttentionInspector(tiny_dinov2, image_size=100)
+    expected = PatchAttentionInspector(tiny_dinov2, image_size=98)
+    match = "image_size=100 is not a multiple of the model's patch of 14 pixels; 98 x 98 is used"
+    with pytest.warns(UserWarning, match=match) as caught:
+        rows = rounded.transform(image_folder)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    np.testing.assert_array_equal(rows, expected.transform(image_folder))
+    with pytest.warns(UserWarning, match=match) as caught:
+        maps = rounded.inspect(image_folder[0])
+    assert caught[0].filename == __file__
+    assert maps.image.shape == (98, 98, 3)
+    assert maps.attention.shape[2:] == (7, 7)
+
+
+def test_keep_aspect_shows_whole_images(tiny_dinov2, image_folder):
+    inspector = PatchAttentionInspector(tiny_dinov2, keep_aspect=True)
+    grids = [inspector.inspect(path).attention.shape[2:] for path in image_folder]
+    assert grids == [(4, 4), (4, 8), (11, 4), (4, 4), (4, 6), (4, 4)]
+    maps = inspector.inspect(image_folder[2])
+    assert maps.image.shape == (154, 56, 3)
+    assert maps.patch_tokens.shape == (11, 4, 32)
+
+
+def test_keep_aspect_in_rows(tiny_dinov2, image_folder):
+    inspector = PatchAttentionInspector(tiny_dinov2, keep_aspect=True)
+    square, wide = image_folder[0], image_folder[1]
+    assert inspector.transform([wide, wide]).shape == (2, 32)
+    with pytest.raises(ValueError, match=r"grid of 4 x 4 patches, '.*image1\.png' one of 4 x 8"):
+        inspector.transform([square, wide])
+    with pytest.raises(ValueError, match="image 1 one of 4 x 8"):
+        inspector.transform([square, Image.open(wide)])
+
+
+def test_feature_names(tiny_dinov2, image_folder):
+    inspector = PatchAttentionInspector(tiny_dinov2, image_size=42)
+    names = inspector.get_feature_names_out()
+    assert list(names[2:5]) == [f"patchattentioninspector_{i}" for i in ("0_2", "1_0", "1_1")]
+    assert names.shape == (9,)
+    inspector.set_output(transform="pandas")
+    assert list(inspector.transform(image_folder).columns) == list(names)
+    whole = PatchAttentionInspector(tiny_dinov2, keep_aspect=True)
+    with pytest.raises(ValueError, match="the columns depend on the images"):
+        whole.get_feature_names_out()
+
+
+@pytest.mark.parametrize("params", [{"batch_size": 1}, {"batch_size": 100}, {"num_workers": 0}])
+def test_batches_and_threads_do_not_change_rows(tiny_dinov2, image_folder, params):
+    many = image_folder * 2
+    np.testing.assert_allclose(
+        PatchAttentionInspector(tiny_dinov2, **params).transform(many),
+        PatchAttentionInspector(tiny_dinov2).transform(many),
+        atol=1e-6,
+    )
+
+
+def _copy_checkpoint(folder, tmp_path, **changes):
+    """Link a checkpoint's files, and change its preprocessing."""
+    copy = tmp_path / "checkpoint"
+    copy.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (copy / name).symlink_to(Path(folder, name))
+    recipe = json.loads(Path(folder, "preprocessor_config.json").read_text()) | changes
+    (copy / "preprocessor_config.json").write_text(json.dumps(recipe))
+    return str(copy)
+
+
+def test_checkpoint_whose_own_size_is_between_patches(tiny_dinov2, image_folder, tmp_path):
+    folder = _copy_checkpoint(tiny_dinov2, tmp_path, crop_size={"height": 60, "width": 60})
+    inspector = PatchAttentionInspector(folder)
+    with pytest.warns(UserWarning, match=r"own image size 60 x 60 is not.*; 56 x 56 is used"):
+        maps = inspector.inspect(image_folder[0])
+    assert maps.image.shape == (56, 56, 3)
+    assert len(inspector.get_feature_names_out()) == 16
+
+
+def test_checkpoint_that_crops_nothing(tiny_dinov2, image_folder, tmp_path):
+    changes = {"do_center_crop": False, "size": {"shortest_edge": 56}}
+    folder = _copy_checkpoint(tiny_dinov2, tmp_path, **changes)
+    maps = PatchAttentionInspector(folder).inspect(image_folder[1])
+    assert maps.image.shape == (56, 112, 3)
+    with pytest.raises(ValueError, match="rows would differ in length"):
+        PatchAttentionInspector(folder).transform(image_folder)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"layer": 4}, r"layer=4 is out of range.*has 4 blocks"),
+        ({"layer": -5}, r"layer=-5 is out of range"),
+        ({"head": 2}, r"head=2 is out of range: the model has 2 heads.*0 to 1, or -1"),
+        ({"head": -3}, r"head=-3 is out of range"),
+        ({"layer": 0.5}, "'layer' parameter"),
+        ({"head_reduction": "sum"}, "'head_reduction' parameter"),
+        ({"image_size": 0}, "'image_size' parameter"),
+    ],
+)
+def test_bad_parameters_are_told_before_any_work(tiny_dinov2, params, message):
+    inspector = PatchAttentionInspector(tiny_dinov2, **params)
+    for method in (inspector.fit, inspector.transform):
+        with pytest.raises(ValueError, match=message):
+            method(["not-read.jpg"])
+    with pytest.raises(ValueError, match=message):
+        inspector.inspect("not-read.jpg")
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (4, "layers=4 is out of range"),
+        ([0, -5], "layers=-5 is out of range"),
+        ([], "one or more ints"),
+        ([0.5], "one or more ints"),
+    ],
+)
+def test_bad_layers(tiny_dinov2, layers, message):
+    with pytest.raises(ValueError, match=message):
+        PatchAttentionInspector(tiny_dinov2).inspect("not-read.jpg", layers=layers)
+
+
+def test_unreadable_file_is_named(tiny_dinov2, image_folder, tmp_path):
+    (tmp_path / "bad.jpg").write_text("this is text")
+    inspector = PatchAttentionInspector(tiny_dinov2)
+    with pytest.raises(ImageDecodeError, match=r"bad\.jpg.*not an image"):
+        inspector.transform([*image_folder, tmp_path / "bad.jpg"])
+    with pytest.raises(ImageDecodeError, match=r"bad\.jpg.*not an image"):
+        inspector.inspect(tmp_path / "bad.jpg")
+
+
+def test_rotary_models_are_refused(tmp_path):
+    config = {
+        "model_type": "dinov3_vit",
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "patch_size": 16,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").touch()
+    inspector = PatchAttentionInspector(str(tmp_path))
+    for method in (inspector.fit, inspector.transform):
+        with pytest.raises(ValueError, match="is for DINOv2 models.*rotary"):
+            method(["a.jpg"])
+
+
+def test_no_warning_in_ordinary_use(tiny_registers, image_folder):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PatchAttentionInspector(tiny_registers).fit_transform(image_folder)
+        PatchAttentionInspector(tiny_registers).inspect(image_folder[0])

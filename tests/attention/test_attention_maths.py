@@ -1,0 +1,157 @@
+"""Recomputed attention agrees with what the model says of itself when it runs eagerly."""
+
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dinov2_sklearn.attention._maths import _projections, attention_and_tokens, cls_attention
+from dinov2_sklearn.backbone import find_checkpoint
+from dinov2_sklearn.backbone.forward import forward_tokens
+from dinov2_sklearn.backbone.loading import load_backbone
+
+MODELS = pytest.mark.parametrize("folder", ["tiny_dinov2", "tiny_registers"], indirect=True)
+SIZES = pytest.mark.parametrize("size", [(56, 56), (42, 84), (70, 28)])
+
+
+@pytest.fixture
+def folder(request):
+    return request.getfixturevalue(request.param)
+
+
+def _backbone(folder, dtype=torch.float32):
+    return load_backbone(find_checkpoint(folder), torch.device("cpu"), dtype)
+
+
+def _pixels(size, batch=3, seed=0):
+    return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(seed))
+
+
+def _eager(folder, pixels):
+    """Attention (batch, layers, heads, tokens) of the CLS token, and the final tokens."""
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+    with torch.inference_mode():
+        out = model(pixels, output_attentions=True)
+    return torch.stack([layer[:, :, 0] for layer in out.attentions], dim=1), out.last_hidden_state
+
+
+def _n_hooks(backbone):
+    return sum(len(module._forward_hooks) for module in backbone.model.modules())
+
+
+@MODELS
+@SIZES
+def test_equals_eager_attention_of_all_layers_and_heads(folder, size):
+    backbone, pixels = _backbone(folder), _pixels(size)
+    assert backbone.model.config._attn_implementation == "sdpa"
+    depth, skip = backbone.checkpoint.depth, 1 + backbone.checkpoint.n_registers
+    attention, tokens = attention_and_tokens(backbone, pixels, range(depth), depth - 1)
+    expected, last = _eager(folder, pixels)
+    grid = size[0] // 14, size[1] // 14
+    assert attention.shape == (3, depth, 2, *grid)
+    torch.testing.assert_close(attention.flatten(3), expected[..., skip:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(tokens.flatten(1, 2), last[:, skip:], atol=1e-4, rtol=1e-4)
+
+
+@MODELS
+def test_chosen_blocks_come_in_the_order_given(folder):
+    backbone, pixels = _backbone(folder), _pixels((56, 56))
+    everything, _ = attention_and_tokens(backbone, pixels, range(3), 0)
+    some, _ = attention_and_tokens(backbone, pixels, [2, 0, 2], 0)
+    torch.testing.assert_close(some, everything[:, [2, 0, 2]], atol=1e-6, rtol=0)
+
+
+def test_tokens_of_a_block_before_or_after_those_of_the_attention(tiny_dinov2):
+    backbone, pixels = _backbone(tiny_dinov2), _pixels((56, 56))
+    tokens = forward_tokens(backbone, pixels, range(4))
+    for block in (0, 3):
+        _, patches = attention_and_tokens(backbone, pixels, [1, 2], block)
+        torch.testing.assert_close(patches.flatten(1, 2), tokens[block].patches)
+
+
+def test_half_precision_is_close_and_float32(tiny_dinov2):
+    pixels = _pixels((56, 56))
+    full, _ = attention_and_tokens(_backbone(tiny_dinov2), pixels, [0], 0)
+    half, tokens = attention_and_tokens(_backbone(tiny_dinov2, torch.bfloat16), pixels, [0], 0)
+    assert half.dtype == tokens.dtype == torch.float32
+    torch.testing.assert_close(half, full, atol=0.05, rtol=0)
+
+
+def test_hooks_are_gone_afterwards(tiny_dinov2):
+    backbone = _backbone(tiny_dinov2)
+    attention_and_tokens(backbone, _pixels((56, 56)), range(4), 3)
+    assert _n_hooks(backbone) == 0
+
+
+def test_hooks_are_gone_after_an_error(tiny_dinov2):
+    backbone = _backbone(tiny_dinov2)
+    with pytest.raises(ValueError, match="channel"):
+        attention_and_tokens(backbone, torch.zeros(1, 5, 56, 56), range(4), 3)
+    assert _n_hooks(backbone) == 0
+    assert backbone.lock.acquire(blocking=False)
+    backbone.lock.release()
+
+
+def test_threads_that_share_the_model_do_not_disturb_each_other(tiny_dinov2):
+    backbone = _backbone(tiny_dinov2)
+    inputs = [_pixels((56, 56), batch=2, seed=seed) for seed in range(4)]
+    expected = [attention_and_tokens(backbone, pixels, range(4), 3)[0] for pixels in inputs]
+    stop, errors = threading.Event(), []
+
+    def embed():
+        while not stop.is_set():
+            forward_tokens(backbone, _pixels((28, 28), batch=1), [3])
+
+    def inspect(i):
+        for _ in range(20):
+            found, _ = attention_and_tokens(backbone, inputs[i], range(4), 3)
+            if found.shape != expected[i].shape or not torch.allclose(found, expected[i]):
+                errors.append(i)
+
+    embedding = threading.Thread(target=embed)
+    inspecting = [threading.Thread(target=inspect, args=(i,)) for i in range(4)]
+    for thread in (embedding, *inspecting):
+        thread.start()
+    for thread in inspecting:
+        thread.join()
+    stop.set()
+    embedding.join()
+    assert errors == []
+
+
+def test_projections_under_either_name():
+    query, key = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    flat = SimpleNamespace(attention=SimpleNamespace(q_proj=query, k_proj=key))
+    inner = SimpleNamespace(query=query, key=key)
+    nested = SimpleNamespace(attention=SimpleNamespace(attention=inner))
+    assert _projections(flat) == _projections(nested) == (query, key)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    batch=st.integers(1, 3),
+    n_heads=st.integers(1, 4),
+    head_dim=st.integers(1, 5),
+    n_registers=st.integers(0, 3),
+    n_patches=st.integers(1, 9),
+    seed=st.integers(0, 2**16),
+)
+def test_agrees_with_a_plain_loop(batch, n_heads, head_dim, n_registers, n_patches, seed):
+    rng = np.random.default_rng(seed)
+    n_tokens = 1 + n_registers + n_patches
+    query, key = rng.normal(size=(2, batch, n_tokens, n_heads * head_dim)).astype(np.float32)
+    found = cls_attention(torch.from_numpy(query), torch.from_numpy(key), n_heads, n_registers)
+    assert found.shape == (batch, n_heads, n_patches)
+    for i in range(batch):
+        for head in range(n_heads):
+            part = slice(head * head_dim, (head + 1) * head_dim)
+            scores = [float(query[i, 0, part] @ token) for token in key[i, :, part]]
+            weights = np.exp(np.array(scores) / np.sqrt(head_dim))
+            expected = (weights / weights.sum())[1 + n_registers :]
+            np.testing.assert_allclose(found[i, head], expected, atol=1e-5)
