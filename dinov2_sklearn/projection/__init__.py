@@ -1,0 +1,12 @@
+"""The projection room: from embeddings to a map that can be looked at.
+
+:class:`UMAPProjector` lays the rows of an embedding matrix out on a small number of coordinates,
+places new rows on the same map and clusters it. :class:`ProjectionDisplay` draws such a map as a
+picture or as one self-contained web page. Importing this room loads neither umap and numba nor
+matplotlib and plotly: each is loaded by the first call that needs it.
+"""
+
+from ._display import ProjectionDisplay
+from ._projector import UMAPProjector
+
+__all__ = ["ProjectionDisplay", "UMAPProjector"]

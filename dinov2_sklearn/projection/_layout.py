@@ -1,0 +1,143 @@
+"""From neighbours to a map: the first layout, and UMAP's optimisation of it."""
+
+import threading
+import warnings
+from typing import NamedTuple
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.utils import check_random_state
+
+# numba's portable threading layer ends the process when two threads enter it at once.
+_UMAP_LOCK = threading.Lock()
+
+
+def draw_seed(random_state: int | np.random.RandomState | None) -> int | None:
+    """Turn a `random_state` parameter into a seed, None where nothing is to be repeated."""
+    if random_state is None:
+        return None
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+class Axes(NamedTuple):
+    """Principal axes of a matrix."""
+
+    mean: NDArray[np.float32]
+    components: NDArray[np.float32]
+    loss: float
+    """The share of the variance that the axes leave out."""
+
+
+def principal_axes(rows: NDArray[np.float32], n_components: int, seed: int | None) -> Axes:
+    """Find the first principal axes, at most as many as the matrix has rows or columns."""
+    # Scaled, so that no square overflows float32.
+    scale = float(np.abs(rows).max()) or 1.0
+    pca = PCA(min(n_components, *rows.shape), random_state=seed)
+    with np.errstate(invalid="ignore", divide="ignore"):  # one row, or all rows alike
+        pca.fit(rows / np.float32(scale))
+    left_out = 1.0 - float(np.sum(pca.explained_variance_ratio_, dtype=np.float64))
+    loss = min(max(left_out, 0.0), 1.0) if np.isfinite(left_out) else 0.0
+    return Axes(pca.mean_ * np.float32(scale), pca.components_, loss)
+
+
+def principal_layout(
+    rows: NDArray[np.float32], n_components: int, seed: int | None
+) -> NDArray[np.float32]:
+    """Lay rows out on their first principal axes, the largest coordinate scaled to 10."""
+    axes = principal_axes(rows, n_components, seed)
+    scale = float(np.abs(rows).max()) or 1.0
+    scores = ((rows.astype(np.float64) - axes.mean) / scale) @ axes.components.T
+    layout = np.zeros((len(rows), n_components))
+    layout[:, : scores.shape[1]] = scores
+    largest = np.abs(layout).max()
+    if largest > np.finfo(np.float32).eps:
+        layout *= 10 / largest
+    else:
+        layout[:] = 0
+    return layout.astype(np.float32)
+
+
+def umap_layout(
+    rows: NDArray[np.float32],
+    neighbors: tuple[NDArray[np.intp], NDArray[np.float64]],
+    n_components: int,
+    *,
+    curve: tuple[float, float],
+    n_epochs: int | None,
+    seed: int | None,
+    n_jobs: int | None,
+    verbose: bool,
+) -> NDArray[np.float32]:
+    """Optimise UMAP's layout of `rows`, given each row's neighbours, itself first.
+
+    The principal layout is the start: it needs no eigensolver on a graph, which fails on small
+    graphs and takes long on large ones, and on the data measured it ends as well.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_features)
+        At least 3 rows.
+    neighbors : tuple of ndarray of shape (n_rows, n_neighbors)
+        Indices and distances, with n_neighbors from 2 to n_rows - 1.
+    n_components : int
+    curve : tuple of float
+        UMAP's ``a`` and ``b``, see `similarity_curve`.
+    n_epochs : int or None
+    seed : int or None
+        None optimises in parallel; no two such runs end alike.
+    n_jobs : int or None
+        Threads of an unseeded run; None is all.
+    verbose : bool
+        Show umap's progress bar on standard error.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_components), float32
+    """
+    start = principal_layout(rows, n_components, seed)
+    # Separates equal points, and gives an axis without extent one.
+    start += np.random.RandomState(seed).normal(0, 1e-4, start.shape).astype(np.float32)
+    indices, distances = neighbors
+    with _UMAP_LOCK:
+        umap = import_umap()
+        model = umap.UMAP(
+            n_components=int(n_components),
+            n_neighbors=indices.shape[1],
+            metric="euclidean",
+            a=curve[0],
+            b=curve[1],
+            init=start,
+            n_epochs=None if n_epochs is None else int(n_epochs),
+            random_state=seed,
+            n_jobs=1 if seed is not None else _n_threads(n_jobs),
+            precomputed_knn=(indices.astype(np.int32), distances.astype(np.float32)),
+            tqdm_kwds={"disable": not verbose},
+        )
+        with warnings.catch_warnings():
+            # umap says that its own transform will not work; ours takes its place.
+            warnings.filterwarnings("ignore", message="precomputed_knn", category=UserWarning)
+            return np.ascontiguousarray(model.fit(rows).embedding_, dtype=np.float32)
+
+
+def similarity_curve(min_dist: float) -> tuple[float, float]:
+    """Fit UMAP's ``1 / (1 + a * d ** (2 * b))`` to a curve that is flat up to `min_dist`."""
+    with _UMAP_LOCK:
+        a, b = import_umap().umap_.find_ab_params(1.0, float(min_dist))
+    return float(a), float(b)
+
+
+def import_umap():
+    with warnings.catch_warnings():
+        # Its optional parts warn when tensorflow or notebook widgets are not installed.
+        warnings.simplefilter("ignore")
+        import umap
+    return umap
+
+
+def _n_threads(n_jobs: int | None) -> int:
+    from numba import config
+
+    wanted = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
+    return max(1, min(wanted, int(vars(config)["NUMBA_NUM_THREADS"])))

@@ -1,0 +1,123 @@
+"""Work on the rows of a matrix whose result for one row does not depend on the rows beside it."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK_ROWS = 256
+"""Rows handled at a time. Every block has exactly this many, the last one padded with zeros."""
+
+
+def map_blocks(
+    function: Callable[[NDArray], NDArray], rows: NDArray, n_columns: int
+) -> NDArray[np.float32]:
+    """Apply `function` to `rows` in blocks of one fixed shape.
+
+    A matrix product picks its kernel, and with it the order of its sums, by the shape of its
+    operands. Blocks of one shape send a row through the same arithmetic whether it comes alone or
+    among a million.
+
+    Parameters
+    ----------
+    function : callable
+        Takes (BLOCK_ROWS, n_features) and returns (BLOCK_ROWS, n_columns); each row of the result
+        is a function of that row of the argument only.
+    rows : ndarray of shape (n_rows, n_features)
+    n_columns : int
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_columns), float32
+    """
+    result = np.empty((len(rows), n_columns), dtype=np.float32)
+    block = np.zeros((BLOCK_ROWS, rows.shape[1]), dtype=rows.dtype)
+    for start in range(0, len(rows), BLOCK_ROWS):
+        part = rows[start : start + BLOCK_ROWS]
+        block[: len(part)] = part
+        block[len(part) :] = 0
+        result[start : start + len(part)] = function(block)[: len(part)]
+    return result
+
+
+def unit_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Scale each row to length 1.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_features)
+
+    Returns
+    -------
+    unit : ndarray of shape (n_rows, n_features), float32
+        A row of zeros stays one.
+    zeros : ndarray of shape (n_zeros,), int
+        The indices of the rows of zeros.
+    """
+    unit = np.empty_like(rows)
+    norms = np.empty((len(rows), 1))
+    for start in range(0, len(rows), 4096):
+        part = rows[start : start + 4096].astype(np.float64)
+        length = np.sqrt((part * part).sum(axis=1, keepdims=True))
+        unit[start : start + 4096] = part / np.where(length == 0, 1, length)
+        norms[start : start + 4096] = length
+    return unit, np.flatnonzero(norms == 0)
+
+
+def first_occurrences(rows: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """Find the distinct rows.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_features), float32, C-contiguous, free of negative zeros
+
+    Returns
+    -------
+    is_first : ndarray of shape (n_rows,), bool
+        True where a row is the first of its value.
+    distinct : ndarray of shape (n_rows,), int
+        For each row, its place in ``rows[is_first]``.
+    """
+    _, first, inverse = np.unique(row_keys(rows), return_index=True, return_inverse=True)
+    if not np.array_equal(rows[first][inverse], rows):  # two values share a key
+        _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    is_first = np.zeros(len(rows), dtype=bool)
+    is_first[first] = True
+    place = np.cumsum(is_first) - 1
+    return is_first, place[first[inverse]]
+
+
+def match_rows(rows: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Find each row's identical row among `known`, -1 where there is none.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_features), float32, C-contiguous, free of negative zeros
+    known : ndarray of shape (n_known, n_features), distinct rows of the same kind
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), int
+    """
+    keys, known_keys = row_keys(rows), row_keys(known)
+    hits = np.flatnonzero(np.isin(known_keys, keys))
+    found = np.full(len(rows), -1, dtype=np.intp)
+    if len(hits):
+        hits = hits[np.argsort(known_keys[hits], kind="stable")]
+        at = np.searchsorted(known_keys[hits], keys).clip(max=len(hits) - 1)
+        same = (known[hits[at]] == rows).all(axis=1)
+        found[same] = hits[at[same]]
+    return found
+
+
+def row_keys(rows: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """Hash each row's bytes to 64 bits, in integer arithmetic, which wraps and never rounds."""
+    draw = np.random.RandomState(0)
+    before, after = draw.randint(0, 2**64, size=(2, rows.shape[1]), dtype=np.uint64) | np.uint64(1)
+    keys = np.empty(len(rows), dtype=np.uint64)
+    for start in range(0, len(rows), 4096):
+        mixed = (rows[start : start + 4096].view(np.uint32) + np.uint64(1)) * before
+        mixed ^= mixed >> np.uint64(32)
+        keys[start : start + 4096] = (mixed * after).sum(axis=1, dtype=np.uint64)
+    return keys

@@ -1,0 +1,108 @@
+"""What a finished map is looked at with: clusters, pictures, pages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from ._clusters import cluster_points
+from ._display import ProjectionDisplay
+from ._layout import draw_seed
+
+
+class MapViewsMixin:
+    """Mixin for estimators with a map in ``embedding_``."""
+
+    embedding_: NDArray[np.float32]
+    random_state: int | np.random.RandomState | None
+
+    def cluster(self, n_clusters: int = 100, method: str = "kmeans") -> NDArray[np.intp]:
+        """Cluster the points of the map.
+
+        The clusters are those of the coordinates, what the eye sees, and not of the embeddings.
+
+        Parameters
+        ----------
+        n_clusters : int, default=100
+            Number of k-means clusters, at most the number of distinct points. HDBSCAN finds its
+            own number and ignores this.
+
+        method : {"kmeans", "hdbscan"}, default="kmeans"
+            The clustering of scikit-learn to use. HDBSCAN marks rows of no cluster with -1.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int
+            Cluster of each row of `embedding_`; also kept as `labels_`.
+        """
+        check_is_fitted(self)
+        seed = draw_seed(self.random_state)
+        self.labels_ = cluster_points(self.embedding_, n_clusters, method, seed)
+        return self.labels_
+
+    def plot_static(
+        self,
+        output_path: str | os.PathLike[str],
+        dot_size: float = 50,
+        dpi: float = 150,
+        figsize: tuple[float, float] = (12, 10),
+    ) -> ProjectionDisplay:
+        """Draw the map into a PNG, SVG or PDF file, coloured by `labels_` where there are any.
+
+        Parameters
+        ----------
+        output_path : str or path
+            The file to write; its extension says the format.
+
+        dot_size : float, default=50
+            Area of a dot in square points on a map of up to 500 rows; on larger maps dots
+            shrink in proportion, see `ProjectionDisplay.plot`.
+
+        dpi : float, default=150
+            Pixels an inch.
+
+        figsize : tuple of float, default=(12, 10)
+            Width and height in inches.
+
+        Returns
+        -------
+        display : ProjectionDisplay
+            The drawn display.
+        """
+        display = ProjectionDisplay.from_estimator(self, dot_size=dot_size, figsize=figsize)
+        display.save(output_path, dpi=dpi)
+        return display
+
+    def plot_interactive(
+        self,
+        output_path: str | os.PathLike[str],
+        image_paths: Sequence[str | os.PathLike[str]] | None = None,
+        show_images: bool = False,
+    ) -> ProjectionDisplay:
+        """Write the map as one web page that needs no connection.
+
+        Parameters
+        ----------
+        output_path : str or path
+            The HTML file to write.
+
+        image_paths : sequence of str or path, default=None
+            Path of each row's image, shown when the pointer is on its point.
+
+        show_images : bool, default=False
+            Also show the images themselves, as small copies kept inside the page: 2 to 5 kB each.
+            A file that cannot be read gets a placeholder, and one warning lists them all.
+
+        Returns
+        -------
+        display : ProjectionDisplay
+            The display that wrote the page.
+        """
+        check_is_fitted(self)
+        display = ProjectionDisplay(self.embedding_, labels=getattr(self, "labels_", None))
+        display.write_html(output_path, image_paths=image_paths, show_images=show_images)
+        return display

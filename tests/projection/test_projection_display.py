@@ -1,0 +1,243 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
+
+from dinov2_sklearn.projection import ProjectionDisplay, UMAPProjector
+from dinov2_sklearn.projection._colors import NO_GROUP, PALETTE, as_selection, group_points
+
+POINTS = np.random.default_rng(0).normal(size=(60, 2))
+THIRDS = np.repeat(["north", "south", "west"], 20)
+
+
+def drawn_points(display):
+    """Each drawn dot of the map as {position: colour}, the selected ones apart."""
+    parts = []
+    for collection in display.ax_.collections:
+        colors = np.broadcast_to(collection.get_facecolors(), (len(collection.get_offsets()), 4))
+        offsets = map(tuple, np.asarray(collection.get_offsets()).tolist())
+        parts.append(dict(zip(offsets, (to_hex(color) for color in colors), strict=True)))
+    return parts
+
+
+def test_every_point_is_drawn_once_in_the_colour_of_its_group():
+    display = ProjectionDisplay.from_coordinates(POINTS, labels=THIRDS)
+    (dots,) = drawn_points(display)
+    expected = np.repeat(PALETTE[:3], 20)
+    assert dots == {
+        tuple(point): color.lower() for point, color in zip(POINTS.tolist(), expected, strict=True)
+    }
+
+
+def test_group_names_stand_on_their_groups():
+    display = ProjectionDisplay.from_coordinates(POINTS, labels=THIRDS)
+    texts = {text.get_text(): text.get_position() for text in display.ax_.texts}
+    assert sorted(texts) == ["north", "south", "west"]
+    for name, position in texts.items():
+        assert (POINTS[name == THIRDS] == position).all(axis=1).any()
+
+
+def test_no_group_is_grey_and_nameless():
+    labels = np.repeat([-1, 0, 1], 20)
+    display = ProjectionDisplay.from_coordinates(POINTS, labels=labels)
+    assert {t.get_text() for t in display.ax_.texts} == {"0", "1"}
+    (dots,) = drawn_points(display)
+    assert all(dots[tuple(point)] == NO_GROUP.lower() for point in POINTS[:20].tolist())
+
+
+def test_measurements_have_a_scale_and_gaps_are_grey():
+    values = np.linspace(0, 1, 60)
+    values[7] = np.nan
+    display = ProjectionDisplay.from_coordinates(POINTS, labels=values)
+    (dots,) = drawn_points(display)
+    assert dots[tuple(POINTS[7])] == NO_GROUP.lower()
+    assert dots[tuple(POINTS[0])] == "#440154"  # the ends of viridis
+    assert dots[tuple(POINTS[59])] == "#fde725"
+    assert len(display.figure_.axes) == 2
+
+
+@pytest.mark.parametrize("selected", [[9, 3, 50], np.isin(np.arange(60), [3, 9, 50])])
+def test_selected_points_are_drawn_again_on_top(selected):
+    display = ProjectionDisplay.from_coordinates(POINTS, labels=THIRDS, selected=selected)
+    dots, marks = drawn_points(display)
+    assert set(marks) == {tuple(POINTS[i]) for i in (3, 9, 50)}
+    assert len(dots) == 60
+    assert [t.get_text() for t in display.ax_.get_legend().get_texts()] == ["selected (3)"]
+
+
+def test_texts_that_look_like_mathematics_or_hidden_labels_are_shown_as_they_are(tmp_path):
+    names = np.resize(["$x$", "_hidden", "50% $"], 60)
+    for annotate in (True, False):
+        display = ProjectionDisplay.from_coordinates(
+            POINTS, labels=names, annotate=annotate, title="a $ b $"
+        )
+        legend = display.ax_.get_legend()
+        texts = display.ax_.texts if annotate else legend.get_texts()
+        assert sorted(text.get_text() for text in texts) == ["$x$", "50% $", "_hidden"]
+        display.save(tmp_path / "map.png", dpi=30)
+
+
+@settings(max_examples=30)
+@given(st.integers(8, 60), st.integers(0, 2**32 - 1))
+def test_with_many_groups_the_nearest_group_has_another_colour(n_groups, seed):
+    centers = np.random.default_rng(seed).normal(size=(n_groups, 2))
+    groups = group_points(np.arange(n_groups), centers)
+    colors = groups.colors()
+    assert set(colors) == set(PALETTE)
+    far = np.linalg.norm(centers[:, None] - centers, axis=2)
+    np.fill_diagonal(far, np.inf)
+    for group in range(n_groups):
+        earlier = far[group, :group]
+        if len(earlier):
+            assert colors[group] != colors[int(earlier.argmin())]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (np.array([3, 1, 3]), ["1", "3"]),
+        (np.array([True, False, True]), ["False", "True"]),
+        (np.array(["b", None, "a"], dtype=object), ["a", "b"]),
+        (np.array([None, 2, "x"], dtype=object), ["2", "x"]),
+        (np.array([-1, -1, -1]), []),
+    ],
+)
+def test_labels_of_any_type_make_groups(labels, names):
+    groups = group_points(labels, np.zeros((3, 2)))
+    assert groups.names == names
+    assert [names[code] if code >= 0 else None for code in groups.codes] == [
+        None if label is None or label == -1 else str(label) for label in labels
+    ]
+
+
+@pytest.mark.parametrize("n_components", [1, 2, 3])
+def test_maps_of_one_to_three_coordinates_are_drawn(n_components, tmp_path):
+    points = np.random.default_rng(0).normal(size=(80, n_components))
+    display = ProjectionDisplay.from_coordinates(points, labels=np.arange(80) % 12, selected=[5])
+    display.save(tmp_path / "map.png", dpi=40)
+    with Image.open(tmp_path / "map.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 1
+    assert display.ax_.name == ("3d" if n_components == 3 else "rectilinear")
+
+
+@pytest.mark.parametrize("n_points", [1, 2])
+def test_the_smallest_maps_are_drawn(n_points, tmp_path):
+    display = ProjectionDisplay.from_coordinates(np.zeros((n_points, 2)), labels=[0] * n_points)
+    display.save(tmp_path / "map.png", dpi=30)
+
+
+def test_axes_of_the_caller_are_used():
+    figure = Figure()
+    left, right = figure.subplots(1, 2)
+    display = ProjectionDisplay.from_coordinates(POINTS, ax=right, show_axes=True)
+    assert display.ax_ is right
+    assert display.figure_ is figure
+    assert right.axison
+    assert not left.collections
+
+
+def test_one_scale_for_both_coordinates_and_no_axes_by_default():
+    ax = ProjectionDisplay.from_coordinates(POINTS).ax_
+    assert ax.get_aspect() == 1
+    assert not ax.axison
+
+
+def test_from_estimator_draws_the_fitted_rows_or_new_ones(digits, fitted):
+    (dots,) = drawn_points(ProjectionDisplay.from_estimator(fitted))
+    assert set(dots) == set(map(tuple, fitted.embedding_.astype(float).tolist()))
+    (dots,) = drawn_points(ProjectionDisplay.from_estimator(fitted, digits[1][:9]))
+    assert set(dots) == set(map(tuple, fitted.transform(digits[1][:9]).astype(float).tolist()))
+
+
+def test_plot_static_shows_the_clusters(digits, tmp_path):
+    projector = UMAPProjector(n_epochs=20).fit(digits[0][:200])
+    projector.cluster(4)
+    display = projector.plot_static(tmp_path / "map.png", dpi=40, figsize=(6, 5))
+    assert {text.get_text() for text in display.ax_.texts} == {"0", "1", "2", "3"}
+    with Image.open(tmp_path / "map.png") as picture:
+        assert picture.size == (240, 200)
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml"), ("a.pdf", b"%PDF")]
+)
+def test_the_extension_is_the_format_and_the_same_map_the_same_file(name, start, tmp_path):
+    files = []
+    for _ in range(2):
+        display = ProjectionDisplay(POINTS, labels=THIRDS, selected=[1, 2])
+        display.save(tmp_path / name, dpi=50)
+        files.append((tmp_path / name).read_bytes())
+    assert files[0].startswith(start)
+    assert files[0] == files[1]
+
+
+def test_a_file_is_whole_or_not_there(tmp_path):
+    path = tmp_path / "map.png"
+    path.write_bytes(b"before")
+    display = ProjectionDisplay.from_coordinates(POINTS)
+    display.ax_.set_title("$\\broken{$")  # an error in the midst of drawing
+    with pytest.raises(ValueError, match="broken"):
+        display.save(path)
+    assert path.read_bytes() == b"before"
+    assert [p.name for p in tmp_path.iterdir()] == ["map.png"]
+
+
+def test_a_drawn_display_shows_itself_in_a_notebook():
+    assert ProjectionDisplay(POINTS)._repr_png_() is None
+    assert ProjectionDisplay.from_coordinates(POINTS)._repr_png_().startswith(b"\x89PNG")
+
+
+def test_drawing_needs_no_pyplot(tmp_path):
+    code = (
+        "import sys, numpy as np\n"
+        "from dinov2_sklearn.projection import ProjectionDisplay\n"
+        "ProjectionDisplay(np.eye(2), labels=[0.5, 1]).save(sys.argv[1])\n"
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
+    command = [sys.executable, "-W", "error", "-c", code, str(tmp_path / "map.png")]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": [1, 2]}, r"labels has shape \(2,\), and the map has 60 points"),
+        ({"names": ["a"]}, "names has 1 entries, and the map has 60 points"),
+        ({"names": "abc"}, "must be a sequence with one path for each point, got 'abc'"),
+        ({"selected": [60]}, "indices run from 0 to 59"),
+        ({"selected": [-1]}, "indices run from 0 to 59"),
+        ({"selected": [True, False]}, "The mask selected has 2 values for 60 points"),
+        ({"selected": [0.5]}, "must be indices or a mask"),
+    ],
+)
+def test_arguments_that_do_not_fit_the_map_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        ProjectionDisplay(POINTS, **options)
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [(np.zeros((5, 4)), "4 coordinates"), ([[np.nan, 1]], "NaN"), (np.zeros((0, 2)), "0 sample")],
+)
+def test_what_is_no_map_is_refused(points, message):
+    with pytest.raises(ValueError, match=message):
+        ProjectionDisplay(points)
+
+
+def test_an_unknown_format_and_a_missing_folder_are_refused(tmp_path):
+    display = ProjectionDisplay(POINTS)
+    with pytest.raises(ValueError, match=r"one of \.png, \.svg, \.pdf"):
+        display.save(tmp_path / "map.jpg")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        display.save(tmp_path / "nowhere" / "map.png")
+
+
+def test_an_empty_selection_is_one():
+    assert as_selection([], 5).tolist() == []
+    ProjectionDisplay.from_coordinates(POINTS, selected=[])

@@ -1,0 +1,156 @@
+"""The stages as one scikit-learn pipeline, from paths to a subset."""
+
+import os
+import pickle
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from PIL import Image
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+
+from dinov2_sklearn import DINOv2Transformer, DiversitySampler, UMAPProjector
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    """Forty small crops of two photographs."""
+    from sklearn.datasets import load_sample_images
+
+    folder = tmp_path_factory.mktemp("crops")
+    rng = np.random.default_rng(0)
+    found = []
+    for i in range(40):
+        photo = load_sample_images().images[i % 2]
+        top, left = rng.integers(0, 300), rng.integers(0, 500)
+        found.append(str(folder / f"crop{i:02d}.png"))
+        Image.fromarray(photo[top : top + 100, left : left + 120]).save(found[-1])
+    return found
+
+
+@pytest.fixture
+def pipe(tiny_dinov2):
+    return Pipeline(
+        [
+            ("embed", DINOv2Transformer(tiny_dinov2)),
+            ("project", UMAPProjector(n_neighbors=5, n_epochs=50)),
+            ("select", DiversitySampler(n_samples=8)),
+        ]
+    )
+
+
+def test_from_paths_to_a_subset_of_the_map(pipe, paths):
+    subset = pipe.fit_transform(paths)
+    assert subset.shape == (8, 2)
+    coordinates = pipe["project"].embedding_
+    np.testing.assert_array_equal(subset, coordinates[pipe["select"].support_])
+    np.testing.assert_array_equal(pipe.transform(paths), subset)
+
+
+def test_unseen_paths_are_placed_and_picked_from(pipe, paths):
+    pipe.fit(paths[:25])
+    subset = pipe.transform(paths[25:])
+    assert subset.shape == (8, 2)
+    placed = pipe[:-1].transform(paths[25:])
+    assert all((placed == row).all(axis=1).any() for row in subset)
+
+
+def test_row_identity_in_pandas(pipe, paths):
+    index = pd.Index([f"image-{i}" for i in range(len(paths))], name="id")
+    X = pd.DataFrame({"path": paths}, index=index)
+    subset = pipe.set_output(transform="pandas").fit_transform(X)
+    chosen = index[pipe["select"].get_support()]
+    pd.testing.assert_index_equal(subset.index, chosen)
+    assert list(subset.columns) == ["umapprojector0", "umapprojector1"]
+    coordinates = pd.DataFrame(pipe["project"].embedding_, index=index)
+    np.testing.assert_array_equal(subset, coordinates.loc[subset.index])
+
+
+def test_row_positions_in_pandas_from_a_list(pipe, paths):
+    subset = pipe.set_output(transform="pandas").fit_transform(paths)
+    assert list(subset.index) == sorted(pipe["select"].selected_indices_)
+
+
+def test_polars(pipe, paths):
+    subset = pipe.set_output(transform="polars").fit_transform(paths)
+    assert isinstance(subset, pl.DataFrame)
+    np.testing.assert_array_equal(
+        subset.to_numpy(), pipe["project"].embedding_[pipe["select"].support_]
+    )
+
+
+def test_clone_gives_the_same(pipe, paths):
+    np.testing.assert_array_equal(clone(pipe).fit_transform(paths), pipe.fit_transform(paths))
+
+
+def test_fit_parameters_reach_the_sampler(pipe, paths):
+    pipe.fit(paths, select__preselected=[3, 4])
+    assert not {3, 4} & set(pipe["select"].selected_indices_)
+
+
+def test_grid_search_in_two_processes(tiny_dinov2, paths):
+    pipe = Pipeline(
+        [("embed", DINOv2Transformer(tiny_dinov2)), ("select", DiversitySampler(n_samples=6))]
+    )
+    grid = {"select__strategy": ["random", "fps", "hybrid"], "select__fps_ratio": [0.25, 0.5]}
+    search = GridSearchCV(pipe, grid, cv=3, n_jobs=2).fit(paths)
+    scores = search.cv_results_["mean_test_score"]
+    assert np.isfinite(scores).all()
+    assert (scores < 0).all()
+    assert search.best_params_["select__strategy"] in ("fps", "hybrid", "random")
+    assert len(search.best_estimator_.transform(paths)) == 6
+
+
+def test_memory_caches_the_embedding_step(tiny_dinov2, paths, tmp_path):
+    pipe = Pipeline(
+        [("embed", DINOv2Transformer(tiny_dinov2)), ("select", DiversitySampler(n_samples=6))],
+        memory=str(tmp_path / "memory"),
+    )
+    first = pipe.fit_transform(paths)
+    again = clone(pipe).set_params(select__random_state=42).fit_transform(paths)
+    np.testing.assert_array_equal(first, again)
+    assert any((tmp_path / "memory").rglob("output.pkl"))
+
+
+def _in_fresh_process(code, folder):
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, env=environment)
+
+
+@pytest.mark.parametrize("library", ["joblib", "skops"])
+def test_saved_and_used_in_a_fresh_process(pipe, paths, tmp_path, library):
+    pipe.fit(paths[:30])
+    expected = pipe.transform(paths[20:])
+    joblib.dump(paths[20:], tmp_path / "paths")
+    if library == "joblib":
+        joblib.dump(pipe, tmp_path / "pipe")
+        load = "import joblib; pipe = joblib.load('pipe')"
+    else:
+        import skops.io
+
+        skops.io.dump(pipe, tmp_path / "pipe")
+        untrusted = skops.io.get_untrusted_types(file=tmp_path / "pipe")
+        assert all(name.startswith("dinov2_sklearn.") for name in untrusted), untrusted
+        load = f"import skops.io; pipe = skops.io.load('pipe', trusted={untrusted})"
+    _in_fresh_process(
+        f"{load}; import joblib, numpy;"
+        "numpy.save('subset.npy', pipe.transform(joblib.load('paths')))",
+        tmp_path,
+    )
+    np.testing.assert_allclose(np.load(tmp_path / "subset.npy"), expected, atol=1e-3)
+
+
+def test_embed_step_is_small_whatever_the_model(paths):
+    step = DINOv2Transformer("offline").fit(paths)
+    step.transform(paths[:2])
+    assert len(pickle.dumps(step)) < 10_000
+
+
+def test_html_repr_of_a_fitted_pipeline(pipe, paths):
+    assert "DiversitySampler" in pipe.fit(paths)._repr_html_()
