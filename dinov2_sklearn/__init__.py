@@ -13,6 +13,7 @@ _HOMES = {
     "DINOV2_MODELS": "backbone",
     "DINOv2Transformer": "extraction",
     "DiversitySampler": "selection",
+    "EmbeddingCache": "extraction",
     "Embeddings": "io",
     "ImageDataset": "images",
     "PatchAttentionInspector": "attention",
@@ -29,6 +30,7 @@ __all__ = [
     "DINOV2_MODELS",
     "DINOv2Transformer",
     "DiversitySampler",
+    "EmbeddingCache",
     "Embeddings",
     "ImageDataset",
     "PatchAttentionInspector",
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from .attention import PatchAttentionInspector
     from .backbone import DINOV2_MODELS
     from .datasets import make_demo_images
-    from .extraction import DINOv2Transformer
+    from .extraction import DINOv2Transformer, EmbeddingCache
     from .images import ImageDataset, list_images
     from .io import Embeddings, load_embeddings, save_embeddings
     from .projection import ProjectionDisplay, UMAPProjector

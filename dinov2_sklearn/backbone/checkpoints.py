@@ -97,6 +97,10 @@ class Checkpoint:
         default = 4 if self.config["model_type"] in ("dinov2_with_registers", "dinov3_vit") else 0
         return self.config.get("num_register_tokens", default)
 
+    def files(self) -> list[Path]:
+        """Return the files that the model is made from: its weights and its configuration."""
+        return [*sorted(self.folder.glob("*.safetensors")), self.folder / "config.json"]
+
     def block_index(self, layer: int, parameter: str = "layer") -> int:
         """Turn a block number, negative from the end, into an index in ``range(depth)``.
 

@@ -91,9 +91,8 @@ def load_backbone(checkpoint: Checkpoint, device: torch.device, dtype: torch.dty
 
 def _fingerprint(checkpoint: Checkpoint) -> tuple:
     """Tell a folder from itself with other files in it."""
-    files = [*sorted(checkpoint.folder.glob("*.safetensors")), checkpoint.folder / "config.json"]
     return str(checkpoint.folder), *(
-        (f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files
+        (f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in checkpoint.files()
     )
 
 

@@ -2,7 +2,10 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from functools import cache as once
 from numbers import Integral
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -13,6 +16,7 @@ from .._sklearn_compat import Interval, StrOptions, fit_context
 from ..backbone import BackboneMixin, Checkpoint, find_checkpoint
 from ..images import ImageDecodeError, Preprocessing, check_images
 from ..images.reading import ImageReader, map_ahead
+from ._cache import CacheSession
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +63,11 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
         Images in one forward pass. Halved, with a warning, when memory runs out.
     num_workers : int, default=4
         Threads that decode and preprocess ahead of the model; 0 does it in the calling thread.
+    embedding_cache : str or PathLike, default=None
+        A folder in which the embeddings of files are kept, and looked up before an image is
+        decoded. It is made if it does not exist, and may be shared by several processes, models
+        and settings. A changed file is embedded anew, a renamed one is not. Images that are not
+        files are not kept. See `EmbeddingCache` for its size and for clearing it.
     on_error : {"raise", "nan"}, default="raise"
         What an image that cannot be decoded leads to: an error that names it, or a row of NaN and
         one warning that lists such images.
@@ -107,6 +116,7 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
         "dtype": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "num_workers": [Interval(Integral, 0, None, closed="left")],
+        "embedding_cache": [str, PathLike, None],
         "on_error": [StrOptions({"raise", "nan"})],
         "exact_decode": ["boolean"],
         "verbose": ["verbose"],
@@ -126,6 +136,7 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
         dtype: str = "auto",
         batch_size: int = 32,
         num_workers: int = 4,
+        embedding_cache: str | PathLike[str] | None = None,
         on_error: str = "raise",
         exact_decode: bool = False,
         verbose: bool = False,
@@ -141,6 +152,7 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
         self.dtype = dtype
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.embedding_cache = embedding_cache
         self.on_error = on_error
         self.exact_decode = exact_decode
         self.verbose = verbose
@@ -198,8 +210,12 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
             If a single image does not fit into memory.
         """
         images = check_images(X, estimator_name=type(self).__name__)
-        distinct, positions = _distinct(images)
-        rows, errors = self._embed(distinct)
+        checkpoint = self._checkpoint()
+        with self._open_cache(checkpoint) as cache:
+            keys = cache.identify(images, self.num_workers)
+            first, positions = _distinct(keys)
+            distinct = [images[i] for i in first]
+            rows, errors = self._embed(checkpoint, distinct, [keys[i] for i in first], cache)
         if errors:
             _warn_of_failures(errors, images, positions)
         return rows[positions]
@@ -245,26 +261,55 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
             for scale in self.scales
         ]
 
-    def _embed(self, images: list) -> tuple[np.ndarray, dict[int, ImageDecodeError]]:
+    def _open_cache(self, checkpoint: Checkpoint) -> CacheSession:
+        if self.embedding_cache is None:
+            return CacheSession(None)
+        from ..backbone.loading import resolve_device, resolve_dtype
+
+        settings = {
+            "version": 1,
+            "preprocessing": [asdict(recipe) for recipe in self._preprocessings(checkpoint)],
+            "exact_decode": self.exact_decode,
+            "blocks": self._blocks(checkpoint),
+            "pooling": self.pooling,
+            "normalize": self.normalize,
+            "dtype": str(resolve_dtype(self.dtype, resolve_device(self.device))),
+        }
+        return CacheSession(self.embedding_cache, settings, [*map(str, checkpoint.files())])
+
+    def _embed(
+        self, checkpoint: Checkpoint, images: list, keys: list, cache: CacheSession
+    ) -> tuple[np.ndarray, dict[int, ImageDecodeError]]:
         """Embed distinct images; rows of those that failed are NaN and their errors returned."""
-        checkpoint = self._checkpoint()
         rows = np.full((len(images), self._n_outputs(checkpoint)), np.nan, dtype=np.float32)
+        found = cache.find(keys)
+        for index, row in found.items():
+            rows[index] = row
+        todo = [index for index in range(len(images)) if index not in found]
         errors: dict[int, ImageDecodeError] = {}
         reader = ImageReader(self._preprocessings(checkpoint), exact_decode=self.exact_decode)
-        forward = self._make_forward(checkpoint)
-        ahead = 2 * self.batch_size
-        decoded = map_ahead(reader, images, num_workers=self.num_workers, ahead=ahead)
+        # Made by the first batch: where all is found, no model is loaded.
+        get_forward = once(lambda: self._make_forward(checkpoint))
+        decoded = map_ahead(
+            reader,
+            [images[index] for index in todo],
+            num_workers=self.num_workers,
+            ahead=2 * self.batch_size,
+        )
         with progress_bar(len(images), "Embedding", "img", shown=bool(self.verbose)) as bar:
-            for batch in _batches(self._decoded_images(decoded, errors), self.batch_size):
+            bar.update(len(found))
+            readable = self._decoded_images(zip(todo, decoded, strict=True), errors)
+            for batch in _batches(readable, self.batch_size):
                 indices = [index for index, _ in batch]
-                rows[indices] = forward([arrays for _, arrays in batch])
+                rows[indices] = get_forward()([arrays for _, arrays in batch])
+                cache.store((images[index], keys[index], rows[index]) for index in indices)
                 bar.update(len(batch))
         return rows, errors
 
     def _decoded_images(
         self, decoded: Iterator, errors: dict[int, ImageDecodeError]
     ) -> Iterator[tuple[int, list[np.ndarray]]]:
-        for index, result in enumerate(decoded):
+        for index, result in decoded:
             if not isinstance(result, ImageDecodeError):
                 yield index, result
             elif self.on_error == "nan":
@@ -310,20 +355,20 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
         return torch.cat([tokens.cls.float(), mean], dim=1)
 
 
-def _distinct(images: list) -> tuple[list, np.ndarray]:
-    """Drop repeated paths; also return, for each image, its place in the shorter list."""
-    places: dict[str, int] = {}
-    distinct: list = []
-    positions = np.empty(len(images), dtype=np.intp)
-    for i, image in enumerate(images):
-        if isinstance(image, str) and image in places:
-            positions[i] = places[image]
-            continue
-        if isinstance(image, str):
-            places[image] = len(distinct)
-        positions[i] = len(distinct)
-        distinct.append(image)
-    return distinct, positions
+def _distinct(keys: list) -> tuple[list[int], np.ndarray]:
+    """Return the first position of each key, and each position's place among those.
+
+    Images in memory have the key None and are all distinct.
+    """
+    places: dict[Any, int] = {}
+    first: list[int] = []
+    positions = np.empty(len(keys), dtype=np.intp)
+    for i, key in enumerate(keys):
+        place = places.setdefault(key, len(first)) if key is not None else len(first)
+        if place == len(first):
+            first.append(i)
+        positions[i] = place
+    return first, positions
 
 
 def _batches(items: Iterator, size: int) -> Iterator[list]:
