@@ -30,6 +30,10 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     ------
     FileNotFoundError
         If the folder of `path` does not exist.
+    IsADirectoryError
+        If `path` is a folder.
+    OSError
+        If the folder cannot be written to.
 
     Examples
     --------
@@ -48,10 +52,17 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             f"The folder {str(path.parent)!r} does not exist. Make it before writing "
             f"{path.name!r} there."
         )
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder. Name a file.")
     # Not built from the name of `path`, which may be as long as the file system allows already.
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        with temporary.open("xb") as file:
+        try:
+            file = temporary.open("xb")
+        except OSError as error:
+            # The user knows nothing of the temporary name.
+            raise type(error)(error.errno, f"Cannot write: {error.strerror}", str(path)) from None
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -358,3 +358,14 @@ def test_npz_can_be_read_by_numpy_alone(tmp_path):
         assert archive["image_ids"].tolist() == ["a", "b"]
         assert archive["embeddings"].dtype == np.float32
         assert json.loads(str(archive["metadata"])) == {"k": 1}
+
+
+def test_messages_name_the_users_path_and_not_the_temporary_one(tmp_path):
+    from dinov2_sklearn._files import atomic_write
+
+    with pytest.raises(IsADirectoryError, match="is a folder. Name a file"), atomic_write(tmp_path):
+        pass
+    # The kernel's process folder takes no files, not even from root.
+    with pytest.raises(OSError, match=r"Cannot write.*/proc/embeddings\.pt"):  # noqa: SIM117
+        with atomic_write("/proc/embeddings.pt"):
+            pass

@@ -222,6 +222,7 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
         ValueError
             For a parameter or a layer out of range.
         """
+        (image,) = check_images([image], estimator_name=f"{type(self).__name__}.inspect")
         checkpoint = self._checkpoint()
         blocks = _blocks(layers, checkpoint)
         self._warn_if_rounded(checkpoint, stacklevel=4)

@@ -12,7 +12,7 @@ __all__ = ["AttentionMaps", "head_index", "reduce_heads"]
 _REDUCTIONS: dict[str, Callable[..., Any]] = {"mean": np.mean, "max": np.max, "min": np.min}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AttentionMaps:
     """Attention and patch tokens of one image, made by `PatchAttentionInspector.inspect`.
 
@@ -46,6 +46,13 @@ class AttentionMaps:
     layers: tuple[int, ...]
     patch_tokens: NDArray[np.float32]
     image: NDArray[np.uint8]
+
+    def __repr__(self) -> str:
+        _, n_heads, rows, columns = self.attention.shape
+        return (
+            f"AttentionMaps(layers={self.layers}, {n_heads} heads, {rows} x {columns} patches of "
+            f"{self.patch_tokens.shape[-1]} features)"
+        )
 
     def similarity(self, row: int, col: int) -> NDArray[np.float32]:
         """Compare one patch with all patches.

@@ -393,5 +393,5 @@ def _warn_of_failures(
         f"{len(failed)} of {len(images)} images could not be decoded; their rows are NaN:\n"
         + "\n".join(causes),
         UserWarning,
-        stacklevel=4,
+        stacklevel=5,
     )

@@ -297,10 +297,16 @@ class ProjectionDisplay:
         Raises
         ------
         ValueError
-            If `image_paths` has not one path a point, or is missing with ``show_images=True``.
+            If `path` does not end in .html, or `image_paths` has not one path a point or is
+            missing with ``show_images=True``.
         """
         from ._page import embed_images, render_page
 
+        if Path(path).suffix.lower() not in (".html", ".htm"):
+            raise ValueError(
+                f"Cannot write {os.fspath(path)!r}: a web page's name ends in .html. For a picture "
+                "use plot_static or save."
+            )
         paths = self.names
         if image_paths is not None:
             paths = _as_names(image_paths, len(self.coordinates), "image_paths")

@@ -153,7 +153,7 @@ class DiversitySampler(
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         # The two ranges are checked together in `check_n_samples`, which also refuses bools.
-        "n_samples": [Real],
+        "n_samples": [Integral, Real],
         "strategy": [StrOptions(set(STRATEGIES)), callable],
         "n_clusters": [Interval(Integral, 1, None, closed="left"), None],
         "fps_ratio": [Interval(Real, 0, 1, closed="both")],

@@ -28,6 +28,14 @@ def check_rows(X: Any, metric: str, *, estimator: Any = None, reset: bool = True
             f"Input X contains NaN or infinity in {_rows(bad)}. Remove these rows first, or "
             "find out why their embeddings failed."
         )
+    # The squares of larger values, summed over the features of a row, can overflow.
+    largest = X.dtype.type(np.sqrt(np.finfo(X.dtype).max) * 1e-4)
+    large = _rows_where(X, lambda block: np.abs(block).max(axis=1) > largest)
+    if large.size:
+        raise ValueError(
+            f"Input X has values beyond {largest:.0e} in {_rows(large)}: distances between such "
+            "rows cannot be computed. Embeddings are never that large: find out what went wrong."
+        )
     if metric == "cosine":
         zero = _rows_where(X, lambda block: ~block.any(axis=1))
         if zero.size:

@@ -61,3 +61,13 @@ def test_reduce_heads():
         reduce_heads(attention, 3, "mean", axis=1)
     with pytest.raises(ValueError, match="'mean', 'max', 'min', got 'median'"):
         reduce_heads(attention, None, "median", axis=1)
+
+
+def test_repr_is_a_line():
+    maps = AttentionMaps(
+        attention=np.zeros((2, 6, 3, 4), np.float32),
+        layers=(0, 11),
+        patch_tokens=np.zeros((3, 4, 384), np.float32),
+        image=np.zeros((42, 56, 3), np.uint8),
+    )
+    assert repr(maps) == "AttentionMaps(layers=(0, 11), 6 heads, 3 x 4 patches of 384 features)"

@@ -164,3 +164,10 @@ def test_paths_that_do_not_fit_are_refused_and_no_file_is_left(
     with pytest.raises(ValueError, match=message):
         write(tmp_path, np.eye(3), image_paths, show_images=show_images)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_ends_in_html(tmp_path):
+    display = ProjectionDisplay.from_coordinates(np.zeros((3, 2)))
+    with pytest.raises(ValueError, match=r"ends in \.html"):
+        display.write_html(tmp_path / "map.txt")
+    assert list(tmp_path.iterdir()) == []
