@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .._files import atomic_write
+from .._figures import SavableFigureMixin
 from ..images import check_images
 from ._maps import reduce_heads
 
@@ -23,14 +21,13 @@ if TYPE_CHECKING:
 
     from ._inspector import PatchAttentionInspector
 
-__all__ = ["AttentionDisplay", "check_extension"]
+__all__ = ["AttentionDisplay"]
 
-_FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".pdf", ".svg")
 _PANEL_INCHES = 2.4
 _PANELS_ACROSS = 6
 
 
-class AttentionDisplay:
+class AttentionDisplay(SavableFigureMixin):
     """Images beside the attention that a model pays to them.
 
     It is best made by `from_estimator`, which also draws it. All arguments are kept as attributes,
@@ -219,43 +216,6 @@ class AttentionDisplay:
         self.figure_: Figure | SubFigure = self.axes_[0].figure
         return self
 
-    def save(self, path: str | os.PathLike[str], dpi: float = 150) -> None:
-        """Write the figure, which is drawn first where it is not yet.
-
-        The file is complete or not there: it is written under another name and then renamed.
-
-        Parameters
-        ----------
-        path : str or path
-            File to write; its extension says the format: .png, .jpg, .webp, .tif, .pdf or .svg.
-        dpi : float, default=150
-            Pixels an inch.
-
-        Raises
-        ------
-        ValueError
-            For another extension.
-        FileNotFoundError
-            If the folder does not exist.
-        """
-        import matplotlib as mpl
-
-        extension = check_extension(path)
-        if not hasattr(self, "figure_"):
-            self.plot()
-        # No dates and no random ids: the same picture is the same file.
-        undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(extension)
-        with atomic_write(path) as file, mpl.rc_context({"svg.hashsalt": "dinov2_sklearn"}):
-            self.figure_.figure.savefig(file, format=extension[1:], dpi=dpi, metadata=undated)
-
-    def _repr_png_(self) -> bytes | None:
-        """Show a drawn display in a notebook."""
-        if not hasattr(self, "figure_"):
-            return None
-        picture = io.BytesIO()
-        self.figure_.figure.savefig(picture, format="png", dpi=72)
-        return picture.getvalue()
-
     def _choose(self, kind: str, head: int | None, head_reduction: str) -> list[NDArray]:
         """Return the maps to draw of each image, of shape (n_maps, grid_h, grid_w)."""
         if kind not in ("overlay", "heads"):
@@ -293,17 +253,6 @@ class AttentionDisplay:
             for row in panels:
                 for i, ax in enumerate(row[1:]):
                     ax.set_title(f"head {i}", fontsize=9)
-
-
-def check_extension(path: str | os.PathLike[str]) -> str:
-    """Return the extension of a picture's file, in lower case, or say that it is none."""
-    extension = Path(path).suffix.lower()
-    if extension not in _FORMATS:
-        raise ValueError(
-            f"Cannot write {os.fspath(path)!r}: the extension says the format, and must be one of "
-            f"{', '.join(_FORMATS)}."
-        )
-    return extension
 
 
 def _is_single(images: Any) -> bool:

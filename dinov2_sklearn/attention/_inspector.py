@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from .._figures import check_extension
 from .._sklearn_compat import Interval, StrOptions, fit_context
 from ..backbone import BackboneMixin, Checkpoint, find_checkpoint
 from ..images import ImageDecodeError, Preprocessing, check_images, load_image
 from ..images.reading import ImageReader, map_ahead
-from ._display import AttentionDisplay, check_extension
+from ._display import AttentionDisplay
 from ._maps import AttentionMaps, head_index, reduce_heads
 
 __all__ = ["PatchAttentionInspector"]

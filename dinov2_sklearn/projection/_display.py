@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from .._figures import SavableFigureMixin
 from .._files import atomic_write
 from ._colors import as_selection, spread
 
@@ -19,10 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-FORMATS = (".png", ".svg", ".pdf")
 
-
-class ProjectionDisplay:
+class ProjectionDisplay(SavableFigureMixin):
     """A map: points, their colours, and which of them were selected.
 
     It is best made by `from_estimator` or `from_coordinates`, which also draw it. All arguments
@@ -239,34 +237,6 @@ class ProjectionDisplay:
         draw_frame(ax, title, show_axes, equal=self.coordinates.shape[1] > 1)
         return self
 
-    def save(self, path: str | os.PathLike[str], dpi: float = 150) -> None:
-        """Write the figure, which is drawn first where it is not yet.
-
-        The file is complete or not there: it is written under another name and then renamed.
-
-        Parameters
-        ----------
-        path : str or path
-            File to write, ending in .png, .svg or .pdf.
-
-        dpi : float, default=150
-            Pixels an inch.
-        """
-        import matplotlib as mpl
-
-        extension = Path(path).suffix.lower()
-        if extension not in FORMATS:
-            raise ValueError(
-                f"Cannot write {os.fspath(path)!r}: the extension says the format, and must be "
-                f"one of {', '.join(FORMATS)}."
-            )
-        if not hasattr(self, "figure_"):
-            self.plot()
-        # No dates and no random ids: the same map is the same file.
-        dated = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[extension]
-        with atomic_write(path) as file, mpl.rc_context({"svg.hashsalt": "dinov2_sklearn"}):
-            self.figure_.figure.savefig(file, format=extension[1:], dpi=dpi, metadata=dated)
-
     def write_html(
         self,
         path: str | os.PathLike[str],
@@ -316,14 +286,6 @@ class ProjectionDisplay:
         page = render_page(self, names=paths, images=images, title=title)
         with atomic_write(path) as file:
             file.write(page.encode("utf-8", "backslashreplace"))
-
-    def _repr_png_(self) -> bytes | None:
-        """Show a drawn display in a notebook."""
-        if not hasattr(self, "figure_"):
-            return None
-        picture = io.BytesIO()
-        self.figure_.figure.savefig(picture, format="png", dpi=72)
-        return picture.getvalue()
 
 
 def _per_point(values: ArrayLike, n_points: int, name: str) -> NDArray:
