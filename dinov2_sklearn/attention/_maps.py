@@ -120,6 +120,8 @@ def reduce_heads(
 
 def head_index(head: int, n_heads: int) -> int:
     """Turn a head's number, negative from the end, into an index in ``range(n_heads)``."""
+    if not hasattr(head, "__index__"):
+        raise TypeError(f"head must be an int, or None for all heads, got {head!r}.")
     if not -n_heads <= head < n_heads:
         raise ValueError(
             f"head={head} is out of range: the model has {n_heads} heads in each block, numbered "

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..images.listings import is_missing
+
 # After Okabe and Ito, without the two that are hard to see on white or taken by outlines and text:
 # told apart with every common form of colour blindness.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1")
@@ -66,7 +68,7 @@ def group_points(labels: NDArray, positions: NDArray[np.float64]) -> Groups:
     Parameters
     ----------
     labels : ndarray of shape (n_points,)
-        Of any type. Integers below 0, None and NaN mean no group.
+        Of any type. Integers below 0, None, NaN and pandas' NA mean no group.
     positions : ndarray of shape (n_points, n_dimensions)
 
     Returns
@@ -76,7 +78,7 @@ def group_points(labels: NDArray, positions: NDArray[np.float64]) -> Groups:
     if labels.dtype.kind == "i":
         has_group = labels >= 0
     elif labels.dtype.kind == "O":
-        has_group = np.array([x is not None and x == x for x in labels], dtype=bool)
+        has_group = np.array([not is_missing(label) for label in labels], dtype=bool)
     else:
         has_group = np.ones(len(labels), dtype=bool)
     kept = labels[has_group]

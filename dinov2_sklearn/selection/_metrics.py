@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length, check_random_state
 
+from ..images.listings import is_missing
 from ._distances import (
     nearest,
     neighbor_sq_distances,
@@ -120,7 +121,8 @@ def selection_report(
     indices : array-like of shape (n_picks,)
         The selected rows: distinct row numbers, or a boolean mask of length `n_rows`.
     labels : sequence of length n_rows, default=None
-        Class of each row, to count the classes that the selection covers.
+        Class of each row, to count the classes that the selection covers. None, NaN and pandas'
+        NA are no class.
     metric : {"euclidean", "cosine"}, default="euclidean"
         Distance between rows. Cosine distance is one minus the cosine.
     n_random : int, default=20
@@ -198,7 +200,8 @@ def _scores(
     q95, q99 = np.quantile(distances, [0.95, 0.99])
     coverage = None
     if labels is not None:
-        coverage = len(set(labels[indices].tolist())) / len(set(labels.tolist()))
+        classes = {label for label in labels if not is_missing(label)}
+        coverage = len(classes.intersection(labels[indices])) / len(classes) if classes else None
     return SelectionScores(
         covering_radius=float(distances.max()),
         radius_q99=float(q99),

@@ -40,8 +40,8 @@ class DiversitySampler(
         - "random": rows drawn at random;
         - a callable ``(X, n_samples, *, preselected, weights, random_state) -> indices`` gets
           the rows (read-only), the number of picks, an array of preselected rows (maybe empty),
-          the weights or None, and a RandomState. It returns `n_samples` distinct rows in pick
-          order, none of them preselected.
+          the weights (as shares of the largest) or None, and a RandomState. It returns
+          `n_samples` distinct rows in pick order, none of them preselected.
     n_clusters : int, default=None
         Clusters of "cluster" and "hybrid", at most one a row. None chooses: for "cluster" the
         smallest of the number of picks, the square root of the number of rows, and 100; for

@@ -112,11 +112,13 @@ def _check_distinct_and_inside(indices: np.ndarray, n_rows: int, name: str) -> N
     values, counts = np.unique(indices, return_counts=True)
     repeated = values[counts > 1]
     if repeated.size:
-        raise ValueError(f"{name} holds row {repeated[0]} more than once.")
+        mask = len(indices) == n_rows and set(values.tolist()) == {0, 1}
+        hint = " For a mask of rows, give booleans: astype(bool)." if mask else ""
+        raise ValueError(f"{name} holds row {repeated[0]} more than once.{hint}")
 
 
 def check_weights(weights: Any, n_rows: int, candidates: np.ndarray) -> np.ndarray:
-    """Return `weights` as a float64 array of `n_rows` finite, non-negative numbers.
+    """Return `weights` as a float64 array of `n_rows` finite, non-negative shares of the largest.
 
     At least one of the `candidates` (a mask) must have a positive weight.
     """
@@ -133,4 +135,5 @@ def check_weights(weights: Any, n_rows: int, candidates: np.ndarray) -> np.ndarr
         )
     if not weights[candidates].any():
         raise ValueError("weights are zero for every row that can be picked.")
-    return weights
+    # Only their ratios matter; as shares of the largest they stay finite in float32 too.
+    return weights / weights.max()

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -241,3 +242,13 @@ def test_an_unknown_format_and_a_missing_folder_are_refused(tmp_path):
 def test_an_empty_selection_is_one():
     assert as_selection([], 5).tolist() == []
     ProjectionDisplay.from_coordinates(POINTS, selected=[])
+
+
+@pytest.mark.parametrize("dtype", ["string", "boolean", "object"])
+def test_pandas_missing_labels_are_no_group(dtype):
+    labels = pd.Series([True, pd.NA, False] * 4 if dtype == "boolean" else ["a", pd.NA, "b"] * 4)
+    points = np.random.default_rng(0).normal(size=(12, 2))
+    groups = group_points(np.asarray(labels.astype(dtype), dtype=object), points)
+    assert len(groups.names) == 2
+    assert (groups.codes[1::3] == -1).all()
+    ProjectionDisplay.from_coordinates(points, labels=labels.astype(dtype))
