@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from numbers import Integral
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,8 @@ from PIL import Image
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from .._figures import check_extension
-from .._sklearn_compat import Interval, StrOptions, fit_context
-from ..backbone import BackboneMixin, Checkpoint, find_checkpoint
+from .._sklearn_compat import StrOptions, fit_context
+from ..backbone import BackboneMixin, Checkpoint
 from ..images import ImageDecodeError, Preprocessing, check_images, load_image
 from ..images.reading import ImageReader, map_ahead
 from ._display import AttentionDisplay
@@ -95,17 +95,11 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict = {
-        "model_name": [str],
-        "revision": [str, None],
+        **BackboneMixin._parameter_constraints,
         "layer": [Integral],
         "head": [Integral, None],
         "head_reduction": [StrOptions({"mean", "max", "min"})],
-        "image_size": [Interval(Integral, 1, None, closed="left"), None],
         "keep_aspect": ["boolean"],
-        "device": [str],
-        "dtype": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "num_workers": [Interval(Integral, 0, None, closed="left")],
     }
 
     def __init__(
@@ -134,33 +128,6 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
         self.dtype = dtype
         self.batch_size = batch_size
         self.num_workers = num_workers
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the parameters, the form of X, and that the checkpoint is there.
-
-        Parameters
-        ----------
-        X : sequence, array, Series or one-column DataFrame of length n
-            Image paths, PIL images, or uint8 arrays of shape (height, width, 3).
-        y : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        PatchAttentionInspector
-            The same object.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For a parameter out of range, a bare path, an empty X or one that holds no images.
-        CheckpointError
-            If the checkpoint cannot be found.
-        """
-        check_images(X, estimator_name=type(self).__name__)
-        self._checkpoint()
-        return self
 
     @fit_context(prefer_skip_nested_validation=True)
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -320,7 +287,7 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
 
     def _checkpoint(self) -> Checkpoint:
         """Find the checkpoint, and check that it has the layer and the head."""
-        checkpoint = find_checkpoint(self.model_name, self.revision)
+        checkpoint = super()._checkpoint()
         if checkpoint.config["model_type"] == "dinov3_vit":
             raise ValueError(
                 f"{type(self).__name__} is for DINOv2 models, with or without registers: "

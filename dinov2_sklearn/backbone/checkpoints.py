@@ -27,16 +27,6 @@ _HUB_FILES = [
     "*.safetensors.index.json",
 ]
 
-# What every published DINOv2 checkpoint's preprocessor_config.json says.
-_STANDARD_PREPROCESSING = {
-    "size": {"shortest_edge": 256},
-    "crop_size": {"height": 224, "width": 224},
-    "resample": 3,
-    "rescale_factor": 1 / 255,
-    "image_mean": [0.485, 0.456, 0.406],
-    "image_std": [0.229, 0.224, 0.225],
-}
-
 
 class CheckpointError(OSError):
     """A checkpoint could not be found or read; the message says what was tried and the ways out."""
@@ -67,7 +57,7 @@ class Checkpoint:
         """How the checkpoint wants its images; the published DINOv2 recipe if it does not say."""
         if (self.folder / "preprocessor_config.json").is_file():
             return Preprocessing.from_config(_read_json(self, "preprocessor_config.json"))
-        return Preprocessing.from_config(_STANDARD_PREPROCESSING)
+        return Preprocessing()
 
     @property
     def dim(self) -> int:
@@ -192,7 +182,7 @@ def _from_hub(name: str, hub_id: str, revision: str | None) -> Checkpoint:
     try:
         cached = Path(download(local_files_only=True))
         if not _missing_files(cached):
-            return Checkpoint(name, cached)
+            return _complete(Checkpoint(name, cached))
     except LocalEntryNotFoundError:
         pass
     _check_reachable(hub_id, revision)

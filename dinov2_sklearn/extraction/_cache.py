@@ -256,7 +256,7 @@ class CacheSession:
         if self._database is None:
             return
         rows = [
-            (self._setting, key, embedding.tobytes(), zlib.crc32(embedding.tobytes()))
+            (self._setting, key, data := embedding.tobytes(), zlib.crc32(data))
             for image, key, embedding in items
             if isinstance(key, bytes) and _signature(image) == self._signatures[image]
         ]

@@ -4,16 +4,17 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache as once
+from itertools import islice
 from numbers import Integral
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from .._progress import progress_bar
-from .._sklearn_compat import Interval, StrOptions, fit_context
-from ..backbone import BackboneMixin, Checkpoint, find_checkpoint
+from .._sklearn_compat import StrOptions, fit_context
+from ..backbone import BackboneMixin, Checkpoint
 from ..images import ImageDecodeError, Preprocessing, check_images
 from ..images.reading import ImageReader, map_ahead
 from ._cache import CacheSession
@@ -105,17 +106,11 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict = {
-        "model_name": [str],
-        "revision": [str, None],
+        **BackboneMixin._parameter_constraints,
         "layer": [Integral, tuple, list],
         "pooling": [StrOptions({"cls", "mean", "cls_mean"})],
         "scales": [tuple, list],
-        "image_size": [Interval(Integral, 1, None, closed="left"), None],
         "normalize": ["boolean"],
-        "device": [str],
-        "dtype": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "num_workers": [Interval(Integral, 0, None, closed="left")],
         "embedding_cache": [str, PathLike, None],
         "on_error": [StrOptions({"raise", "nan"})],
         "exact_decode": ["boolean"],
@@ -156,35 +151,6 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
         self.on_error = on_error
         self.exact_decode = exact_decode
         self.verbose = verbose
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the parameters, the form of X, and that the checkpoint is there.
-
-        Parameters
-        ----------
-        X : sequence, array, Series or one-column DataFrame of length n
-            Image paths, PIL images, or uint8 arrays of shape (height, width, 3).
-        y : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        DINOv2Transformer
-            The same object.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For a parameter out of range, a bare path, an empty X or one that holds no images.
-        CheckpointError
-            If the checkpoint cannot be found.
-        """
-        check_images(X, estimator_name=type(self).__name__)
-        checkpoint = self._checkpoint()
-        self._blocks(checkpoint)
-        self._preprocessings(checkpoint)
-        return self
 
     @fit_context(prefer_skip_nested_validation=True)
     def transform(self, X: Any) -> np.ndarray:
@@ -238,7 +204,11 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
         return np.array([f"{prefix}{i}" for i in range(n_outputs)], dtype=object)
 
     def _checkpoint(self) -> Checkpoint:
-        return find_checkpoint(self.model_name, self.revision)
+        """Find the checkpoint, and check that it has the layers and that the sizes are sizes."""
+        checkpoint = super()._checkpoint()
+        self._blocks(checkpoint)
+        self._preprocessings(checkpoint)
+        return checkpoint
 
     def _blocks(self, checkpoint: Checkpoint) -> list[int]:
         layers = list(self.layer) if isinstance(self.layer, (tuple, list)) else [self.layer]
@@ -299,7 +269,7 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
         with progress_bar(len(images), "Embedding", "img", shown=bool(self.verbose)) as bar:
             bar.update(len(found))
             readable = self._decoded_images(zip(todo, decoded, strict=True), errors)
-            for batch in _batches(readable, self.batch_size):
+            while batch := list(islice(readable, self.batch_size)):
                 indices = [index for index, _ in batch]
                 rows[indices] = get_forward()([arrays for _, arrays in batch])
                 cache.store((images[index], keys[index], rows[index]) for index in indices)
@@ -369,17 +339,6 @@ def _distinct(keys: list) -> tuple[list[int], np.ndarray]:
             first.append(i)
         positions[i] = place
     return first, positions
-
-
-def _batches(items: Iterator, size: int) -> Iterator[list]:
-    batch = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _warn_of_failures(

@@ -51,7 +51,7 @@ class MapViewsMixin:
         dpi: float = 150,
         figsize: tuple[float, float] = (12, 10),
     ) -> ProjectionDisplay:
-        """Draw the map into a PNG, SVG or PDF file, coloured by `labels_` where there are any.
+        """Draw the map into a picture file, coloured by `labels_` where there are any.
 
         Parameters
         ----------

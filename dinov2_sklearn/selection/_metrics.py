@@ -173,12 +173,13 @@ def selection_report(
     if len(indices) == 0:
         raise ValueError("indices is empty: there is no selection to measure.")
     _check_positive_int(n_random, "n_random")
+    classes = None
     if labels is not None:
         check_consistent_length(geometry, labels)
-        labels = np.asarray(labels, dtype=object)
+        classes = _class_codes(labels)
     rng = check_random_state(random_state)
     draws = [
-        _scores(geometry, rng.choice(len(geometry), len(indices), replace=False), labels, metric)
+        _scores(geometry, rng.choice(len(geometry), len(indices), replace=False), classes, metric)
         for _ in range(n_random)
     ]
     return SelectionReport(
@@ -186,22 +187,22 @@ def selection_report(
         n_picks=len(indices),
         metric=metric,
         n_random=n_random,
-        selection=_scores(geometry, indices, labels, metric),
+        selection=_scores(geometry, indices, classes, metric),
         random=_mean(draws),
     )
 
 
 def _scores(
-    geometry: np.ndarray, indices: np.ndarray, labels: np.ndarray | None, metric: str
+    geometry: np.ndarray, indices: np.ndarray, classes: np.ndarray | None, metric: str
 ) -> SelectionScores:
     picks = geometry[indices]
     distances = to_metric(nearest(geometry, picks)[1], metric)
     between = to_metric(sq_distances_to_earlier(picks, picks[:0]), metric)
     q95, q99 = np.quantile(distances, [0.95, 0.99])
     coverage = None
-    if labels is not None:
-        classes = {label for label in labels if not is_missing(label)}
-        coverage = len(classes.intersection(labels[indices])) / len(classes) if classes else None
+    if classes is not None and (n_classes := classes.max() + 1):
+        picked = classes[indices]
+        coverage = len(np.unique(picked[picked >= 0])) / n_classes
     return SelectionScores(
         covering_radius=float(distances.max()),
         radius_q99=float(q99),
@@ -209,6 +210,17 @@ def _scores(
         mean_distance=float(distances.mean()),
         min_pick_distance=float(between.min()),
         class_coverage=coverage,
+    )
+
+
+def _class_codes(labels: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """Give each row the number of its class, from 0 by first occurrence; -1 for no class."""
+    codes: dict[Any, int] = {}
+    return np.array(
+        [
+            -1 if is_missing(label) else codes.setdefault(label, len(codes))
+            for label in np.asarray(labels, dtype=object)
+        ]
     )
 
 

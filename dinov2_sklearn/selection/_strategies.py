@@ -73,7 +73,7 @@ def _random_order(task: Task) -> np.ndarray:
     never = np.zeros(len(clock), dtype=bool)
     if task.weights is not None:
         never = task.weights == 0
-        clock = clock / np.where(never, 1.0, task.weights / task.weights.max())
+        clock = clock / np.where(never, 1.0, task.weights)
     order = np.lexsort((clock, never))
     return order[task.candidates[order]]
 

@@ -32,7 +32,7 @@ class Task:
     preselected : ndarray of int
         Rows that are labelled already; none of them is a candidate.
     weights : ndarray of shape (n,) or None
-        Non-negative, positive for some candidate.
+        Non-negative shares of the largest, positive for some candidate.
     random_state : RandomState
     n_clusters : int or None
     fps_ratio : float
