@@ -19,9 +19,11 @@ _HOMES = {
     "PatchAttentionInspector": "attention",
     "ProjectionDisplay": "projection",
     "UMAPProjector": "projection",
+    "extract_to_shards": "extraction",
     "list_images": "images",
     "load_embeddings": "io",
     "make_demo_images": "datasets",
+    "open_shards": "extraction",
     "save_embeddings": "io",
     "selection_report": "selection",
 }
@@ -36,9 +38,11 @@ __all__ = [
     "PatchAttentionInspector",
     "ProjectionDisplay",
     "UMAPProjector",
+    "extract_to_shards",
     "list_images",
     "load_embeddings",
     "make_demo_images",
+    "open_shards",
     "save_embeddings",
     "selection_report",
 ]
@@ -47,7 +51,7 @@ if TYPE_CHECKING:
     from .attention import PatchAttentionInspector
     from .backbone import DINOV2_MODELS
     from .datasets import make_demo_images
-    from .extraction import DINOv2Transformer, EmbeddingCache
+    from .extraction import DINOv2Transformer, EmbeddingCache, extract_to_shards, open_shards
     from .images import ImageDataset, list_images
     from .io import Embeddings, load_embeddings, save_embeddings
     from .projection import ProjectionDisplay, UMAPProjector

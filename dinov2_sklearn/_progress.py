@@ -6,7 +6,7 @@ from typing import Any
 __all__ = ["progress_bar"]
 
 
-def progress_bar(total: int, description: str, unit: str, *, shown: bool) -> Any:
+def progress_bar(total: int, description: str, unit: str, *, shown: bool, initial: int = 0) -> Any:
     """Make a tqdm bar on standard error, or a silent one.
 
     Parameters
@@ -19,6 +19,8 @@ def progress_bar(total: int, description: str, unit: str, *, shown: bool) -> Any
         What a step is.
     shown : bool
         Whether to draw it.
+    initial : int, default=0
+        Steps that were done before; they do not count for the rate.
 
     Returns
     -------
@@ -30,4 +32,11 @@ def progress_bar(total: int, description: str, unit: str, *, shown: bool) -> Any
     # tqdm.auto picks a notebook bar, but warns where ipywidgets is missing.
     if shown and "ipykernel" in sys.modules and "ipywidgets" in sys.modules:
         from tqdm.notebook import tqdm
-    return tqdm(total=total, desc=description, unit=unit, disable=not shown, file=sys.stderr)
+    return tqdm(
+        total=total,
+        initial=initial,
+        desc=description,
+        unit=unit,
+        disable=not shown,
+        file=sys.stderr,
+    )

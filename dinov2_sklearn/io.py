@@ -62,7 +62,7 @@ class Embeddings:
     def __repr__(self) -> str:
         rows, columns = self.embeddings.shape
         return (
-            f"Embeddings({rows} x {columns}, model_name={self.model_name!r}, "
+            f"{type(self).__name__}({rows} x {columns}, model_name={self.model_name!r}, "
             f"timestamp={self.timestamp!r})"
         )
 

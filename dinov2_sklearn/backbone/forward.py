@@ -50,7 +50,8 @@ def forward_tokens(
     dict of int to Tokens
         One entry a block, each with the final LayerNorm applied.
     """
-    pixels = pixels.to(backbone.device, backbone.dtype)
+    # A copy from pinned memory needs nobody to wait for it.
+    pixels = pixels.to(backbone.device, non_blocking=pixels.is_pinned()).to(backbone.dtype)
     model = backbone.model
     hidden = model.embeddings(pixels)
     # DINOv3 has rotary position embeddings, which every block takes.

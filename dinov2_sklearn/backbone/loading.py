@@ -3,6 +3,7 @@
 import threading
 import warnings
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from .checkpoints import Checkpoint, CheckpointError
 
-__all__ = ["Backbone", "load_backbone", "resolve_device", "resolve_dtype"]
+__all__ = ["Backbone", "load_backbone", "resolve_device", "resolve_devices", "resolve_dtype"]
 
 _MAX_LOADED = 4
 _loaded: "OrderedDict[tuple, Backbone]" = OrderedDict()
@@ -177,6 +178,34 @@ def resolve_device(device: str) -> torch.device:
             f"device={device!r} does not exist: this machine has {torch.cuda.device_count()} GPUs."
         )
     return wanted
+
+
+def resolve_devices(devices: Sequence[str]) -> list[torch.device]:
+    """Turn several names into devices that are there, each as often as it was named.
+
+    Parameters
+    ----------
+    devices : sequence of str
+        As in :func:`resolve_device`.
+
+    Returns
+    -------
+    list of torch.device
+        In the order of the names. However many absent devices the CPU stands in for, it does so
+        once.
+
+    Raises
+    ------
+    ValueError
+        If a name means nothing, or an index is too high.
+    """
+    resolved = [resolve_device(device) for device in devices]
+    stand_ins = [
+        position
+        for position, (name, device) in enumerate(zip(devices, resolved, strict=True))
+        if device.type == "cpu" and not name.startswith(("cpu", "auto"))
+    ]
+    return [device for position, device in enumerate(resolved) if position not in stand_ins[1:]]
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:

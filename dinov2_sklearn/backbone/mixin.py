@@ -32,7 +32,7 @@ class BackboneMixin:
 
     model_name: str
     revision: str | None
-    device: str
+    device: Any
     dtype: str
 
     @fit_context(prefer_skip_nested_validation=True)

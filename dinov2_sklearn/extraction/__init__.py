@@ -1,6 +1,14 @@
-"""Images -> embeddings: :class:`DINOv2Transformer`, and the cache that spares it work."""
+"""Images -> embeddings: :class:`DINOv2Transformer`, its cache, and folders of shards."""
 
 from ._cache import CacheInfo, EmbeddingCache
+from ._shards import Shards, extract_to_shards, open_shards
 from ._transformer import DINOv2Transformer
 
-__all__ = ["CacheInfo", "DINOv2Transformer", "EmbeddingCache"]
+__all__ = [
+    "CacheInfo",
+    "DINOv2Transformer",
+    "EmbeddingCache",
+    "Shards",
+    "extract_to_shards",
+    "open_shards",
+]

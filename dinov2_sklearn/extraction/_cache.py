@@ -22,7 +22,7 @@ import numpy as np
 
 from ..images.reading import map_ahead
 
-__all__ = ["CacheInfo", "CacheSession", "EmbeddingCache"]
+__all__ = ["CacheInfo", "CacheSession", "EmbeddingCache", "file_digest"]
 
 _FILE_NAME = "embeddings.sqlite3"
 _SCHEMA = """
@@ -234,6 +234,7 @@ class CacheSession:
             The digest of each file's content; the path where there is no cache or the file cannot
             be read; None for images in memory.
         """
+        self._signatures.clear()
         paths = list(dict.fromkeys(image for image in images if isinstance(image, str)))
         digests: list[bytes | None] = [None] * len(paths)
         if self._database is not None:
@@ -309,7 +310,7 @@ class CacheSession:
                 changed.append(path)
             else:
                 known[path] = row[0]
-        read = map_ahead(_digest, changed, num_workers=num_workers, ahead=1000)
+        read = map_ahead(file_digest, changed, num_workers=num_workers, ahead=1000)
         fresh = {path: digest for path, digest in zip(changed, read, strict=True) if digest}
         rows = [
             (_absolute(path), self._signatures[path], digest)
@@ -373,7 +374,7 @@ def _is_recent(signature: str) -> bool:
     return time.time_ns() - max(modified, changed) < _RECENT_NANOSECONDS
 
 
-def _digest(path: str) -> bytes | None:
+def file_digest(path: str) -> bytes | None:
     """Digest a file's content; None where it cannot be read, which decoding will report."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123

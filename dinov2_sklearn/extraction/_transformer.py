@@ -1,13 +1,10 @@
 """Image paths to embeddings, as a scikit-learn transformer."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
-from functools import cache as once
-from itertools import islice
+from collections.abc import Sequence
 from numbers import Integral
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -16,13 +13,8 @@ from .._progress import progress_bar
 from .._sklearn_compat import StrOptions, fit_context
 from ..backbone import BackboneMixin, Checkpoint
 from ..images import ImageDecodeError, Preprocessing, check_images
-from ..images.reading import ImageReader, map_ahead
-from ._cache import CacheSession
-
-if TYPE_CHECKING:
-    import torch
-
-    from ..backbone.forward import Tokens
+from ._embedder import Recipe
+from ._extraction import Extraction
 
 __all__ = ["DINOv2Transformer"]
 
@@ -54,16 +46,19 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
         means the checkpoint's own size, 224 for the published ones.
     normalize : bool, default=False
         Whether embeddings are scaled to unit Euclidean norm.
-    device : str, default="auto"
+    device : str or list of str, default="auto"
         "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" or "mps". Where the named kind of
-        device is absent, the CPU is used with a warning.
+        device is absent, the CPU is used with a warning. Several devices, as in
+        ``["cuda:0", "cuda:1"]``, share the work in a process each.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         Precision of the model. "auto" is bfloat16 where the hardware computes in it natively,
         else float32. Embeddings are float32 in any case.
     batch_size : int, default=32
-        Images in one forward pass. Halved, with a warning, when memory runs out.
+        Images in one forward pass. Halved, with a warning, when memory runs out. On a CPU a batch
+        is worked off a few images at a time, which is faster there.
     num_workers : int, default=4
-        Threads that decode and preprocess ahead of the model; 0 does it in the calling thread.
+        Threads that decode and preprocess ahead of the model, for each device; 0 does it in the
+        calling thread.
     embedding_cache : str or PathLike, default=None
         A folder in which the embeddings of files are kept, and looked up before an image is
         decoded. It is made if it does not exist, and may be shared by several processes, models
@@ -111,6 +106,7 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
         "pooling": [StrOptions({"cls", "mean", "cls_mean"})],
         "scales": [tuple, list],
         "normalize": ["boolean"],
+        "device": [str, list, tuple],
         "embedding_cache": [str, PathLike, None],
         "on_error": [StrOptions({"raise", "nan"})],
         "exact_decode": ["boolean"],
@@ -127,7 +123,7 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
         scales: tuple[float, ...] = (1.0,),
         image_size: int | None = None,
         normalize: bool = False,
-        device: str = "auto",
+        device: str | Sequence[str] = "auto",
         dtype: str = "auto",
         batch_size: int = 32,
         num_workers: int = 4,
@@ -174,17 +170,21 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
             If an image cannot be decoded and ``on_error="raise"``.
         MemoryError
             If a single image does not fit into memory.
+        RuntimeError
+            If the worker process of one of several devices dies.
         """
         images = check_images(X, estimator_name=type(self).__name__)
-        checkpoint = self._checkpoint()
-        with self._open_cache(checkpoint) as cache:
-            keys = cache.identify(images, self.num_workers)
-            first, positions = _distinct(keys)
-            distinct = [images[i] for i in first]
-            rows, errors = self._embed(checkpoint, distinct, [keys[i] for i in first], cache)
+        extraction = self._extraction()
+        rows = np.full((len(images), extraction.recipe.n_outputs), np.nan, dtype=np.float32)
+        errors: dict[int, ImageDecodeError] = {}
+        with extraction, progress_bar(len(images), "Embedding", "img", shown=self.verbose) as bar:
+            for batch in extraction.embed(images):
+                rows[batch.positions] = batch.rows
+                errors |= batch.errors
+                bar.update(len(batch.positions) + len(batch.errors))
         if errors:
-            _warn_of_failures(errors, images, positions)
-        return rows[positions]
+            _warn_of_failures(errors, len(images))
+        return rows
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the embeddings' columns.
@@ -199,26 +199,38 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
         ndarray of str
             ``dinov2transformer0``, ``dinov2transformer1``, ...
         """
-        n_outputs = self._n_outputs(self._checkpoint())
+        n_outputs = self._recipe(self._checkpoint(), dtype=None).n_outputs
         prefix = type(self).__name__.lower()
         return np.array([f"{prefix}{i}" for i in range(n_outputs)], dtype=object)
 
     def _checkpoint(self) -> Checkpoint:
         """Find the checkpoint, and check that it has the layers and that the sizes are sizes."""
         checkpoint = super()._checkpoint()
-        self._blocks(checkpoint)
-        self._preprocessings(checkpoint)
+        self._recipe(checkpoint, dtype=None)
+        self._device_names()
         return checkpoint
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def _checked_extraction(self) -> Extraction:
+        """Return what embeds images with these parameters, after checking them."""
+        return self._extraction()
+
+    def _recipe(self, checkpoint: Checkpoint, dtype: Any) -> Recipe:
+        return Recipe(
+            checkpoint=checkpoint,
+            preprocessings=tuple(self._preprocessings(checkpoint)),
+            blocks=tuple(self._blocks(checkpoint)),
+            pooling=self.pooling,
+            normalize=bool(self.normalize),
+            exact_decode=bool(self.exact_decode),
+            dtype=dtype,
+        )
 
     def _blocks(self, checkpoint: Checkpoint) -> list[int]:
         layers = list(self.layer) if isinstance(self.layer, (tuple, list)) else [self.layer]
         if not layers or not all(isinstance(layer, Integral) for layer in layers):
             raise ValueError(f"layer must be an int or a tuple of ints, got {self.layer!r}.")
         return [checkpoint.block_index(int(layer)) for layer in layers]
-
-    def _n_outputs(self, checkpoint: Checkpoint) -> int:
-        pooled = 2 if self.pooling == "cls_mean" else 1
-        return checkpoint.dim * pooled * len(self._blocks(checkpoint)) * len(self.scales)
 
     def _preprocessings(self, checkpoint: Checkpoint) -> list[Preprocessing]:
         base = checkpoint.preprocessing
@@ -231,125 +243,44 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
             for scale in self.scales
         ]
 
-    def _open_cache(self, checkpoint: Checkpoint) -> CacheSession:
-        if self.embedding_cache is None:
-            return CacheSession(None)
-        from ..backbone.loading import resolve_device, resolve_dtype
+    def _device_names(self) -> list[str]:
+        names = [self.device] if isinstance(self.device, str) else list(self.device)
+        if not names or not all(isinstance(name, str) for name in names):
+            raise ValueError(
+                f"device must be a name such as 'cuda:0', or a list of names, got {self.device!r}."
+            )
+        return names
 
-        settings = {
-            "version": 1,
-            "preprocessing": [asdict(recipe) for recipe in self._preprocessings(checkpoint)],
-            "exact_decode": self.exact_decode,
-            "blocks": self._blocks(checkpoint),
-            "pooling": self.pooling,
-            "normalize": self.normalize,
-            "dtype": str(resolve_dtype(self.dtype, resolve_device(self.device))),
-        }
-        return CacheSession(self.embedding_cache, settings, [*map(str, checkpoint.files())])
+    def _extraction(self) -> Extraction:
+        """Return what embeds images with these parameters, once it is entered."""
+        from ..backbone.loading import resolve_devices, resolve_dtype
 
-    def _embed(
-        self, checkpoint: Checkpoint, images: list, keys: list, cache: CacheSession
-    ) -> tuple[np.ndarray, dict[int, ImageDecodeError]]:
-        """Embed distinct images; rows of those that failed are NaN and their errors returned."""
-        rows = np.full((len(images), self._n_outputs(checkpoint)), np.nan, dtype=np.float32)
-        found = cache.find(keys)
-        for index, row in found.items():
-            rows[index] = row
-        todo = [index for index in range(len(images)) if index not in found]
-        errors: dict[int, ImageDecodeError] = {}
-        reader = ImageReader(self._preprocessings(checkpoint), exact_decode=self.exact_decode)
-        # Made by the first batch: where all is found, no model is loaded.
-        get_forward = once(lambda: self._make_forward(checkpoint))
-        decoded = map_ahead(
-            reader,
-            [images[index] for index in todo],
+        checkpoint = self._checkpoint()
+        devices = resolve_devices(self._device_names())
+        dtypes = {resolve_dtype(self.dtype, device) for device in devices}
+        if len(dtypes) > 1:
+            raise ValueError(
+                f"dtype='auto' means different precisions on the devices {self.device!r}. Name "
+                "one, such as dtype='float32'."
+            )
+        return Extraction(
+            self._recipe(checkpoint, dtypes.pop()),
+            devices,
+            batch_size=self.batch_size,
             num_workers=self.num_workers,
-            ahead=2 * self.batch_size,
+            cache_folder=self.embedding_cache,
+            on_error=self.on_error,
         )
-        with progress_bar(len(images), "Embedding", "img", shown=bool(self.verbose)) as bar:
-            bar.update(len(found))
-            readable = self._decoded_images(zip(todo, decoded, strict=True), errors)
-            while batch := list(islice(readable, self.batch_size)):
-                indices = [index for index, _ in batch]
-                rows[indices] = get_forward()([arrays for _, arrays in batch])
-                cache.store((images[index], keys[index], rows[index]) for index in indices)
-                bar.update(len(batch))
-        return rows, errors
-
-    def _decoded_images(
-        self, decoded: Iterator, errors: dict[int, ImageDecodeError]
-    ) -> Iterator[tuple[int, list[np.ndarray]]]:
-        for index, result in decoded:
-            if not isinstance(result, ImageDecodeError):
-                yield index, result
-            elif self.on_error == "nan":
-                errors[index] = result
-            else:
-                raise result
-
-    def _make_forward(
-        self, checkpoint: Checkpoint
-    ) -> Callable[[Sequence[list[np.ndarray]]], np.ndarray]:
-        """Load the model and return the function from a batch of images to its embeddings."""
-        import torch
-
-        from ..backbone.forward import BatchRunner, forward_tokens
-
-        backbone = self._load(checkpoint)
-        blocks = self._blocks(checkpoint)
-
-        def pooled(pixels: torch.Tensor) -> torch.Tensor:
-            tokens = forward_tokens(backbone, pixels, blocks)
-            return torch.cat([self._pool(tokens[block]) for block in blocks], dim=1).float().cpu()
-
-        run = BatchRunner(pooled, self.batch_size)
-
-        def forward(images: Sequence[list[np.ndarray]]) -> np.ndarray:
-            scales = [torch.from_numpy(np.stack(arrays)) for arrays in zip(*images, strict=True)]
-            embeddings = torch.cat([run(pixels) for pixels in scales], dim=1)
-            if self.normalize:
-                embeddings = torch.nn.functional.normalize(embeddings, dim=1)
-            return embeddings.numpy()
-
-        return forward
-
-    def _pool(self, tokens: "Tokens") -> "torch.Tensor":
-        if self.pooling == "cls":
-            return tokens.cls
-        # The mean is taken in float32: in bfloat16 a sum of 256 tokens loses half its digits.
-        mean = tokens.patches.float().mean(dim=1)
-        if self.pooling == "mean":
-            return mean
-        import torch
-
-        return torch.cat([tokens.cls.float(), mean], dim=1)
-
-
-def _distinct(keys: list) -> tuple[list[int], np.ndarray]:
-    """Return the first position of each key, and each position's place among those.
-
-    Images in memory have the key None and are all distinct.
-    """
-    places: dict[Any, int] = {}
-    first: list[int] = []
-    positions = np.empty(len(keys), dtype=np.intp)
-    for i, key in enumerate(keys):
-        place = places.setdefault(key, len(first)) if key is not None else len(first)
-        if place == len(first):
-            first.append(i)
-        positions[i] = place
-    return first, positions
 
 
 def _warn_of_failures(
-    errors: dict[int, ImageDecodeError], images: list, positions: np.ndarray, shown: int = 10
+    errors: dict[int, ImageDecodeError], n_images: int, max_shown: int = 10
 ) -> None:
-    failed = [int(place) for place in positions if int(place) in errors]
-    causes = [f"  {errors[place]}" for place in dict.fromkeys(failed)]
-    if len(causes) > shown:
-        causes[shown:] = [f"  ... and {len(causes) - shown} more"]
+    causes = list(dict.fromkeys(f"  {errors[position]}" for position in sorted(errors)))
+    if len(causes) > max_shown:
+        causes[max_shown:] = [f"  ... and {len(causes) - max_shown} more"]
     warnings.warn(
-        f"{len(failed)} of {len(images)} images could not be decoded; their rows are NaN:\n"
+        f"{len(errors)} of {n_images} images could not be decoded; their rows are NaN:\n"
         + "\n".join(causes),
         UserWarning,
         stacklevel=5,

@@ -1,6 +1,9 @@
 """Embeddings agree with plain transformers, row by row, whatever the settings."""
 
+import json
+import shutil
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +74,30 @@ def test_scales_are_concatenated_and_rounded_to_the_patch(tiny_dinov2, image_fol
     rows = _embed(tiny_dinov2, scales=(1.0, 1.6)).fit_transform(image_folder)
     parts = [_reference(tiny_dinov2, image_folder, size=size) for size in (56, 84)]
     np.testing.assert_allclose(rows, np.hstack(parts), atol=2e-4)
+
+
+def test_columns_are_pooled_tokens_within_layers_within_scales(tiny_registers, image_folder):
+    embed = _embed(tiny_registers, layer=(0, -1), pooling="cls_mean", scales=(1.5, 1.0))
+    parts = [
+        _reference(tiny_registers, image_folder, layer=layer, pooling=pooling, size=size)
+        for size in (84, 56)
+        for layer in (0, 2)
+        for pooling in ("cls", "mean")
+    ]
+    rows = embed.fit_transform(image_folder)
+    np.testing.assert_allclose(rows, np.hstack(parts), atol=3e-4)
+    assert rows.shape[1] == len(embed.get_feature_names_out())
+
+
+def test_images_that_are_not_cropped_go_one_by_one(tiny_dinov2, image_folder, tmp_path):
+    folder = Path(shutil.copytree(tiny_dinov2, tmp_path / "model"))
+    recipe = json.loads((folder / "preprocessor_config.json").read_text())
+    recipe |= {"do_center_crop": False, "do_resize": False}
+    (folder / "preprocessor_config.json").write_text(json.dumps(recipe))
+    with pytest.raises(ValueError, match="does not crop images to one size.*Set batch_size=1"):
+        DINOv2Transformer(str(folder)).transform(image_folder)
+    rows = DINOv2Transformer(str(folder), batch_size=1).transform(image_folder)
+    assert rows.shape == (6, 32)
 
 
 def test_image_size(tiny_dinov2, image_folder):

@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 from dinov2_sklearn import DINOv2Transformer, DiversitySampler, EmbeddingCache
-from dinov2_sklearn.extraction import _cache
+from dinov2_sklearn.extraction import _cache, _embedder
 from dinov2_sklearn.images import reading
 
 
@@ -59,7 +59,7 @@ def test_second_time_nothing_is_decoded(embed, photos, decoded):
 
 def test_cached_rows_need_no_model(embed, photos, monkeypatch):
     first = embed.transform(photos)
-    monkeypatch.setattr(DINOv2Transformer, "_make_forward", None)
+    monkeypatch.setattr(_embedder, "_Forward", None)
     np.testing.assert_array_equal(embed.transform(photos), first)
 
 

@@ -1,0 +1,276 @@
+"""Embeddings of more images than fit into memory, made over hours, killed and resumed."""
+
+import json
+import os
+import warnings
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils import check_scalar
+
+from .._progress import progress_bar
+from ..images import check_images
+from ..io import Embeddings, EmbeddingsFileError
+from ._cache import file_digest
+from ._extraction import Extraction
+from ._shard_folder import EMBEDDINGS, IMAGE_IDS, MANIFEST, ShardFolder, ids_digest, read_manifest
+
+if TYPE_CHECKING:
+    from ._transformer import DINOv2Transformer
+
+__all__ = ["Shards", "extract_to_shards", "open_shards"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Shards(Embeddings):
+    """Embeddings on the disk, as `extract_to_shards` leaves them.
+
+    Attributes
+    ----------
+    embeddings : memmap of shape (n_images, n_features), float32
+        One row an image, read from the disk where they are used; they cannot be written to.
+    image_ids : list of str, of length n_images
+        The path of each image.
+    model_name : str
+        The model that made them.
+    timestamp : str
+        When they were finished, ISO 8601.
+    metadata : dict
+        The settings that they were made with.
+    errors : list of dict
+        The images that could not be decoded, whose rows are NaN: ``row``, ``image_id`` and
+        ``cause`` of each. ``pandas.DataFrame(errors)`` makes a table of it.
+
+    See Also
+    --------
+    open_shards : Opens them.
+    """
+
+    errors: list[dict[str, Any]] = field(default_factory=list)
+
+
+def extract_to_shards(
+    paths: Any,
+    folder: str | os.PathLike[str],
+    transformer: "DINOv2Transformer",
+    *,
+    shard_size: int = 1000,
+    verbose: bool = True,
+) -> Shards:
+    """Embed images into a folder, in steps that survive whatever ends the process.
+
+    Called again with the same arguments, it goes on where it stopped, and ends with the same
+    files as a run that was never stopped. For fewer images, `DINOv2Transformer.transform` and
+    `save_embeddings` do.
+
+    Parameters
+    ----------
+    paths : sequence, array, Series or one-column DataFrame of length n_images
+        Image paths. They become the ids of the rows.
+    folder : path-like
+        Where the embeddings go. Made if it does not exist; one that holds anything else is left
+        as it is.
+    transformer : DINOv2Transformer
+        How to embed. With ``on_error="nan"``, images that cannot be decoded get rows of NaN and
+        an entry in the errors; with ``"raise"``, mend or leave out the image that is named: what
+        was finished stays. Its `embedding_cache` and its devices are used.
+    shard_size : int, default=1000
+        Rows that are written together. No more than these are in memory, and no more than these
+        are lost when the process is killed. Ctrl-C and errors lose the current batch only.
+    verbose : bool, default=True
+        Whether to show a progress bar with rate and time left.
+
+    Returns
+    -------
+    Shards
+        As `open_shards` returns them.
+
+    Raises
+    ------
+    ValueError
+        If the folder was begun with other images or settings, or holds other files.
+    RuntimeError
+        If another process is writing to the folder, or the worker of a device dies.
+    ImageDecodeError
+        If an image cannot be decoded and the transformer has ``on_error="raise"``.
+    OSError
+        If the disk has no room for the embeddings, which is noticed before the first image.
+
+    See Also
+    --------
+    open_shards : Opens what is finished.
+
+    Notes
+    -----
+    A row is found by its image's position, so a path that is given twice has two rows. An image
+    is embedded once for each shard that it stands in, and once in all with an embedding cache.
+    The rows of a resumed run equal those of an unbroken one to the last bit on one device; with
+    several, batches may be cut otherwise and the last bits differ.
+
+    Examples
+    --------
+    >>> from dinov2_sklearn import DINOv2Transformer, extract_to_shards, list_images
+    >>> shards = extract_to_shards(
+    ...     list_images("photos/"), "embeddings/", DINOv2Transformer(on_error="nan")
+    ... )  # doctest: +SKIP
+    >>> shards.embeddings.shape  # doctest: +SKIP
+    (1000000, 768)
+    """
+    ids = _check_paths(paths)
+    size = check_scalar(shard_size, "shard_size", Integral, min_val=1)
+    extraction = transformer._checked_extraction()
+    plan = _plan(ids, extraction, int(size))
+    with ShardFolder(Path(folder), plan, ids) as shards:
+        missing = list(shards.missing())
+        n_missing = sum(stop - start for start, stop in missing)
+        bar = progress_bar(
+            len(ids), "Embedding", "img", shown=verbose, initial=len(ids) - n_missing
+        )
+        with extraction, bar:
+            for start, stop in missing:
+                _extract(extraction, shards, start, stop, bar)
+        shards.finish()
+    result = open_shards(folder)
+    if result.errors and missing:
+        warnings.warn(
+            f"{len(result.errors)} of {len(ids)} images could not be decoded; their rows are NaN, "
+            "and `errors` of the result lists them with the cause.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return result
+
+
+def open_shards(folder: str | os.PathLike[str]) -> Shards:
+    """Open the embeddings that `extract_to_shards` has finished.
+
+    Parameters
+    ----------
+    folder : path-like
+        The folder.
+
+    Returns
+    -------
+    Shards
+        All rows as one memory-mapped array, which estimators take like any other, and their ids.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or it holds no shards.
+    EmbeddingsFileError
+        If the extraction is not finished, or a file is damaged. It is a ``ValueError``.
+
+    See Also
+    --------
+    extract_to_shards : Makes them.
+
+    Examples
+    --------
+    >>> from dinov2_sklearn import open_shards
+    >>> open_shards("nowhere/")
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: 'nowhere' is no folder of shards: it has no 'manifest.json'. Make one with
+    extract_to_shards.
+    """
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        raise FileNotFoundError(
+            f"{str(folder)!r} is no folder of shards: it has no {MANIFEST!r}. Make one with "
+            "extract_to_shards."
+        )
+    try:
+        manifest = read_manifest(folder)
+    except ValueError as error:
+        raise EmbeddingsFileError(str(error)) from None
+    if not manifest["complete"]:
+        raise EmbeddingsFileError(
+            f"{str(folder)!r} is not finished. Call extract_to_shards with the same arguments as "
+            "before, and it goes on where it stopped."
+        )
+    finished = datetime.fromtimestamp((folder / MANIFEST).stat().st_mtime, UTC)
+    return Shards(
+        _map_rows(folder, manifest),
+        _read_ids(folder, manifest),
+        manifest["model_name"],
+        finished.isoformat(timespec="seconds"),
+        {"settings": manifest["settings"]},
+        manifest["errors"],
+    )
+
+
+def _check_paths(paths: Any) -> list[str]:
+    images = check_images(paths, estimator_name="extract_to_shards")
+    for position, image in enumerate(images):
+        if not isinstance(image, str):
+            raise TypeError(
+                "extract_to_shards takes paths, by which rows are known on the next run. Got an "
+                f"image in memory, of type {type(image).__name__}, at position {position}."
+            )
+    return images  # type: ignore[return-value]
+
+
+def _plan(ids: list[str], extraction: Extraction, shard_size: int) -> dict[str, Any]:
+    recipe = extraction.recipe
+    model = [file_digest(str(file)) for file in recipe.checkpoint.files()]
+    return {
+        "n_images": len(ids),
+        "n_features": recipe.n_outputs,
+        "shard_size": shard_size,
+        "model_name": recipe.checkpoint.name,
+        "image_ids": ids_digest(ids),
+        "settings": {**recipe.settings(), "model": [digest and digest.hex() for digest in model]},
+    }
+
+
+def _extract(extraction: Extraction, shards: ShardFolder, start: int, stop: int, bar: Any) -> None:
+    """Embed rows of one shard and write them; when stopped, write those that are finished."""
+    ids = shards.image_ids[start:stop]
+    rows = np.full((len(ids), extraction.recipe.n_outputs), np.nan, dtype=np.float32)
+    done = np.zeros(len(ids), dtype=bool)
+    errors: dict[int, str] = {}
+    try:
+        for batch in extraction.embed(ids):
+            rows[batch.positions] = batch.rows
+            errors |= {position: error.reason for position, error in batch.errors.items()}
+            done[[*batch.positions, *batch.errors]] = True
+            bar.update(len(batch.positions) + len(batch.errors))
+    finally:
+        n_done = len(ids) if done.all() else int(np.argmin(done))
+        if n_done:
+            causes = {start + row: cause for row, cause in errors.items() if row < n_done}
+            shards.write(start, rows[:n_done], causes)
+
+
+def _map_rows(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
+    path = folder / EMBEDDINGS
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        damaged = rows.shape != (manifest["n_images"], manifest["n_features"])
+    except (OSError, ValueError):
+        damaged = True
+    if damaged:
+        raise EmbeddingsFileError(
+            f"{str(path)!r} is missing or damaged. Delete the folder and extract again."
+        )
+    return rows
+
+
+def _read_ids(folder: Path, manifest: dict[str, Any]) -> list[str]:
+    path = folder / IMAGE_IDS
+    try:
+        with path.open(encoding="ascii") as file:
+            ids = [json.loads(line) for line in file]
+        damaged = ids_digest(ids) != manifest["image_ids"]
+    except (OSError, ValueError):
+        damaged = True
+    if damaged:
+        raise EmbeddingsFileError(
+            f"{str(path)!r} is missing or damaged. Delete the folder and extract again."
+        )
+    return ids

@@ -1,0 +1,102 @@
+"""Several devices give the rows of one, in order, and their failures are told."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinov2_sklearn import DINOv2Transformer, EmbeddingCache, extract_to_shards
+from dinov2_sklearn.backbone.loading import resolve_devices
+from dinov2_sklearn.images import ImageDecodeError
+
+TWO = ["cpu", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("noise")
+    rng = np.random.default_rng(0)
+    paths = [str(folder / f"{i}.png") for i in range(60)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (60, 60, 3), dtype=np.uint8)).save(path)
+    return paths
+
+
+def test_two_devices_give_the_rows_of_one(tiny_dinov2, noise, tmp_path):
+    embed = DINOv2Transformer(tiny_dinov2, batch_size=4)
+    expected = embed.transform(noise)
+    embed.set_params(device=TWO, on_error="nan", embedding_cache=tmp_path / "cache")
+    bad = str(tmp_path / "bad.png")
+    Path(bad).write_text("text")
+    image = Image.open(noise[2]).convert("RGB")
+    with pytest.warns(UserWarning, match=r"1 of 62.*\n.*bad.png"):
+        rows = embed.transform([*noise[:30], bad, *noise[30:], image])
+    np.testing.assert_allclose(np.delete(rows, [30, 61], axis=0), expected, atol=1e-5)
+    np.testing.assert_allclose(rows[61], expected[2], atol=1e-5)
+    assert np.isnan(rows[30]).all()
+    assert EmbeddingCache(tmp_path / "cache").info().n_embeddings == 60
+    with pytest.raises(ImageDecodeError, match="bad.png"):
+        embed.set_params(on_error="raise").transform([*noise, bad])
+    # Shards come from the same workers, and from the cache what it has.
+    shards = extract_to_shards(
+        noise, tmp_path / "shards", embed.set_params(embedding_cache=None), verbose=False
+    )
+    np.testing.assert_allclose(shards.embeddings, expected, atol=1e-5)
+
+
+def _workers(pid):
+    """Return the child processes that compute for a device."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    names = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+    return [child for child, name in names.items() if b"loky" in name and b"tracker" not in name]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
+def test_dead_worker_is_told_with_its_cause(tiny_dinov2, noise):
+    # No guard for __main__: a user's script may have none.
+    code = (
+        "import sys; from dinov2_sklearn import DINOv2Transformer;"
+        f"DINOv2Transformer({tiny_dinov2!r}, device={TWO}, batch_size=1).transform(sys.argv[1:])"
+    )
+    links = [Path(noise[0]).with_name(f"link{i}.png") for i in range(3000)]
+    for i, link in enumerate(links):
+        link.symlink_to(noise[i % len(noise)])
+    process = subprocess.Popen([sys.executable, "-c", code, *links], stderr=subprocess.PIPE)
+    while len(workers := _workers(process.pid)) < 2:
+        time.sleep(0.02)
+        assert process.poll() is None
+    os.kill(workers[0], signal.SIGKILL)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"The worker process of device 'cpu' died" in stderr
+    assert b"SIGKILL" in stderr
+    assert not Path(f"/proc/{workers[1]}").exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ([], "device must be a name such as 'cuda:0', or a list of names"),
+        (["cpu", 0], "device must be a name such as 'cuda:0', or a list of names"),
+        (["cpu", "tpu7"], "'tpu7' is no device"),
+    ],
+)
+def test_bad_devices(tiny_dinov2, noise, device, message):
+    with pytest.raises(ValueError, match=message):
+        DINOv2Transformer(tiny_dinov2, device=device).transform(noise)
+
+
+def test_cpu_stands_in_once_for_absent_devices():
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("the devices are there")
+    with pytest.warns(UserWarning, match="is not available"):
+        assert len(resolve_devices(["cuda:0", "cuda:1"])) == 1
+    assert len(resolve_devices(["cpu", "cpu", "auto"])) == 3
