@@ -15,7 +15,7 @@ from sklearn.utils import check_scalar
 from .._progress import progress_bar
 from ..images import check_images
 from ..io import Embeddings, EmbeddingsFileError
-from ._cache import file_digest
+from ._cache_session import file_digest
 from ._extraction import Extraction
 from ._shard_folder import EMBEDDINGS, IMAGE_IDS, MANIFEST, ShardFolder, ids_digest, read_manifest
 

@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 from dinov2_sklearn import DINOv2Transformer, DiversitySampler, EmbeddingCache
-from dinov2_sklearn.extraction import _cache, _embedder
+from dinov2_sklearn.extraction import _cache_session, _embedder
 from dinov2_sklearn.images import reading
 
 
@@ -218,7 +218,7 @@ def test_full_disk_warns_once_and_computes(embed, photos, monkeypatch):
     def full(self, rows):
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(_cache.CacheSession, "_store", full)
+    monkeypatch.setattr(_cache_session.CacheSession, "_store", full)
     with pytest.warns(UserWarning, match="disk is full.*computed without it") as caught:
         rows = embed.set_params(batch_size=2).transform(photos)
     assert len(caught) == 1
