@@ -22,6 +22,7 @@ _HOMES = {
     "extract_to_shards": "extraction",
     "list_images": "images",
     "load_embeddings": "io",
+    "load_selection": "selections",
     "make_demo_images": "datasets",
     "open_shards": "extraction",
     "save_embeddings": "io",
@@ -41,6 +42,7 @@ __all__ = [
     "extract_to_shards",
     "list_images",
     "load_embeddings",
+    "load_selection",
     "make_demo_images",
     "open_shards",
     "save_embeddings",
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from .io import Embeddings, load_embeddings, save_embeddings
     from .projection import ProjectionDisplay, UMAPProjector
     from .selection import DiversitySampler, selection_report
+    from .selections import load_selection
 
 
 def __getattr__(name: str) -> Any:

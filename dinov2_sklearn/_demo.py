@@ -184,7 +184,7 @@ def _draw_map(
         coordinates, labels=scenes, selected=picks, names=paths, title=title
     )
     display.save(picture)
-    display.write_html(page, show_images=True, title=title)
+    display.write_html(page, thumbnails="sprites", title=title)
 
 
 def _write_contact_sheet(

@@ -3,16 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ..images.listings import is_missing
+from ._palette import PALETTE, color_distances, distinct_colors
 
-# After Okabe and Ito, without the two that are hard to see on white or taken by outlines and text:
-# told apart with every common form of colour blindness.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1")
 PLAIN = PALETTE[0]
 HIGHLIGHT = "#D55E00"
 NO_GROUP = "#B8BCC2"
+MOST_ARRANGED = 1000  # groups whose colours are chosen by their places
 
 
 @dataclass(frozen=True)
@@ -34,18 +33,47 @@ class Groups:
     names: list[str]
     centers: NDArray[np.float64]
 
-    def colors(self, palette: tuple[str, ...] = PALETTE) -> list[str]:
-        """Give each group a colour; where there are too few, no near groups share one."""
-        if len(self.names) <= len(palette):
-            return list(palette[: len(self.names)])
-        nearest = np.full((len(palette), len(self.names)), np.inf)
-        chosen: list[str] = []
-        for group, center in enumerate(self.centers):
-            color = int(nearest[:, group].argmax())
-            chosen.append(palette[color])
-            distances = np.linalg.norm(self.centers - center, axis=1)
-            nearest[color] = np.minimum(nearest[color], distances)
-        return chosen
+    def colors(self, palette: tuple[str, ...] | None = None) -> list[str]:
+        """Give each group a colour, near groups unlike ones.
+
+        Parameters
+        ----------
+        palette : tuple of str, default=None
+            Colours to take from. None is as many distinct ones as there are groups, up to
+            `MOST_COLORS`.
+
+        Returns
+        -------
+        list of str
+            All different where the palette suffices. Otherwise each colour is taken about equally
+            often, by groups far from each other.
+        """
+        n_groups = len(self.names)
+        if palette is None:
+            palette = distinct_colors(n_groups)
+        if n_groups <= len(PALETTE):
+            return list(palette[:n_groups])
+        if n_groups > MOST_ARRANGED:
+            return [palette[group % len(palette)] for group in range(n_groups)]
+        return [palette[color] for color in _arrange(self.centers, color_distances(palette))]
+
+
+def _arrange(centers: NDArray[np.float64], unlike: NDArray[np.float64]) -> list[int]:
+    """Choose a colour for each group in turn: near groups get unlike colours.
+
+    Of the colours used least so far, a group takes the one that is farthest from the colours of
+    the groups before it, each counted the more the nearer that group is.
+    """
+    chosen: list[int] = []
+    uses = np.zeros(len(unlike), dtype=int)
+    for group, center in enumerate(centers):
+        apart = np.linalg.norm(centers[:group] - center, axis=1)
+        # Where a colour repeats, the least difference still lets the distance on the map count.
+        scores = (apart[:, None] * (unlike[chosen] + 0.01)).min(axis=0, initial=np.inf)
+        scores[uses > uses.min()] = -1
+        chosen.append(int(scores.argmax()))
+        uses[chosen[-1]] += 1
+    return chosen
 
 
 def spread(coordinates: NDArray) -> NDArray[np.float64]:
@@ -87,31 +115,13 @@ def group_points(labels: NDArray, positions: NDArray[np.float64]) -> Groups:
     values, inverse = np.unique(kept, return_inverse=True)
     codes = np.full(len(labels), -1, dtype=np.intp)
     codes[has_group] = inverse
+    members = np.split(
+        np.argsort(codes, kind="stable"), np.searchsorted(np.sort(codes), range(len(values)))
+    )
     centers = np.empty((len(values), positions.shape[1]))
-    for code in range(len(values)):
-        centers[code] = _middle(positions[codes == code])
+    for code, rows in enumerate(members[1:]):
+        centers[code] = _middle(positions[rows])
     return Groups(codes, [str(value) for value in values], centers)
-
-
-def as_selection(selected: ArrayLike, n_points: int) -> NDArray[np.intp]:
-    """Turn indices in pick order, or a mask, into indices."""
-    chosen = np.asarray(selected)
-    if chosen.ndim != 1:
-        raise ValueError(f"selected must be one-dimensional, got shape {chosen.shape}.")
-    if chosen.dtype == bool:
-        if len(chosen) != n_points:
-            raise ValueError(f"The mask selected has {len(chosen)} values for {n_points} points.")
-        return np.flatnonzero(chosen)
-    if len(chosen) == 0:
-        return np.empty(0, dtype=np.intp)
-    if chosen.dtype.kind not in "iu":
-        raise ValueError(f"selected must be indices or a mask, got dtype {chosen.dtype}.")
-    if chosen.min() < 0 or chosen.max() >= n_points:
-        raise ValueError(
-            f"selected has indices from {chosen.min()} to {chosen.max()}, and there are "
-            f"{n_points} points: indices run from 0 to {n_points - 1}."
-        )
-    return chosen.astype(np.intp)
 
 
 def _middle(positions: NDArray[np.float64]) -> NDArray[np.float64]:

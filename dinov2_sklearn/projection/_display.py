@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,15 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from .._figures import SavableFigureMixin
-from .._files import atomic_write
-from ._colors import as_selection, spread
+from ._colors import spread
+from ._interactive import InteractiveMixin
+from ._points import as_names, as_selection, per_point
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
 
-class ProjectionDisplay(SavableFigureMixin):
+class ProjectionDisplay(InteractiveMixin, SavableFigureMixin):
     """A map: points, their colours, and which of them were selected.
 
     It is best made by `from_estimator` or `from_coordinates`, which also draw it. All arguments
@@ -56,9 +56,10 @@ class ProjectionDisplay(SavableFigureMixin):
     Notes
     -----
     A figure of its own is made without ``matplotlib.pyplot``: nothing is shown or kept open behind
-    the caller's back. In a notebook a drawn display shows itself. Colours come from the palette of
-    Okabe and Ito [1]_, which remains readable with colour blindness; with more groups than
-    colours, those share one that are far apart on the map.
+    the caller's back. In a notebook a drawn display shows itself. Up to 7 groups are coloured after
+    Okabe and Ito [1]_, for every kind of colour vision. Up to 100 have a colour of their own each,
+    chosen to stay apart with and without red or green cones, and unlike those of groups nearby;
+    of still more, those share a colour that are far apart on the map.
 
     References
     ----------
@@ -92,9 +93,9 @@ class ProjectionDisplay(SavableFigureMixin):
                 f"A map of {n_components} coordinates cannot be drawn: give at most 3 of its "
                 "columns."
             )
-        self.labels = None if labels is None else _per_point(labels, n_points, "labels")
+        self.labels = None if labels is None else per_point(labels, n_points, "labels")
         self.selected = None if selected is None else as_selection(selected, n_points)
-        self.names = None if names is None else _as_names(names, n_points, "names")
+        self.names = None if names is None else as_names(names, n_points, "names")
 
     @classmethod
     def from_estimator(
@@ -236,75 +237,3 @@ class ProjectionDisplay(SavableFigureMixin):
         )
         draw_frame(ax, title, show_axes, equal=self.coordinates.shape[1] > 1)
         return self
-
-    def write_html(
-        self,
-        path: str | os.PathLike[str],
-        image_paths: Sequence[str | os.PathLike[str]] | None = None,
-        *,
-        show_images: bool = False,
-        title: str | None = None,
-    ) -> None:
-        """Write the map as one web page, which needs no connection and no other file.
-
-        The page can be zoomed; the pointer on a point shows its name, label and rank of selection.
-
-        Parameters
-        ----------
-        path : str or path
-            The HTML file to write: complete, or not there.
-
-        image_paths : sequence of str or path, default=None
-            Path of each point's image, shown as its name. None shows `names`.
-
-        show_images : bool, default=False
-            Also show the image, from a small copy of 2 to 5 kB inside the page. An image that
-            cannot be read gets a placeholder, and a ``UserWarning`` names such files.
-
-        title : str, default=None
-            Heading of the page. None says how many points there are.
-
-        Raises
-        ------
-        ValueError
-            If `path` does not end in .html, or `image_paths` has not one path a point or is
-            missing with ``show_images=True``.
-        """
-        from ._page import embed_images, render_page
-
-        if Path(path).suffix.lower() not in (".html", ".htm"):
-            raise ValueError(
-                f"Cannot write {os.fspath(path)!r}: a web page's name ends in .html. For a picture "
-                "use plot_static or save."
-            )
-        paths = self.names
-        if image_paths is not None:
-            paths = _as_names(image_paths, len(self.coordinates), "image_paths")
-        if show_images and paths is None:
-            raise ValueError("show_images=True needs image_paths: one path for each point.")
-        images = embed_images(paths) if show_images and paths is not None else None
-        page = render_page(self, names=paths, images=images, title=title)
-        with atomic_write(path) as file:
-            file.write(page.encode("utf-8", "backslashreplace"))
-
-
-def _per_point(values: ArrayLike, n_points: int, name: str) -> NDArray:
-    array = np.asarray(values)
-    if array.shape != (n_points,):
-        raise ValueError(
-            f"{name} has shape {array.shape}, and the map has {n_points} points: give one value "
-            "for each point."
-        )
-    return array
-
-
-def _as_names(values: Sequence[str | os.PathLike[str]], n_points: int, name: str) -> list[str]:
-    if isinstance(values, (str, bytes, os.PathLike)):
-        raise ValueError(f"{name} must be a sequence with one path for each point, got {values!r}.")
-    names = [os.fspath(value) for value in values]
-    if len(names) != n_points:
-        raise ValueError(
-            f"{name} has {len(names)} entries, and the map has {n_points} points: give one for "
-            "each point."
-        )
-    return names

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._colors import HIGHLIGHT, NO_GROUP, PALETTE, PLAIN, Groups, group_points, is_continuous
+from ._colors import HIGHLIGHT, NO_GROUP, PLAIN, Groups, group_points, is_continuous
+from ._palette import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,9 +114,9 @@ def _draw_scale(ax: Axes, labels: NDArray, cmap: str | None) -> NDArray:
     return colors
 
 
-def _palette(cmap: str | None, n_groups: int) -> tuple[str, ...]:
+def _palette(cmap: str | None, n_groups: int) -> tuple[str, ...] | None:
     if cmap is None:
-        return PALETTE
+        return None
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 

@@ -1,301 +1,185 @@
-"""The web page of ProjectionDisplay: one file, plotly inside, no connection needed."""
+"""The web page of ProjectionDisplay: one file that needs no connection.
+
+The page itself, its style and its scripts are files in ``_web``. Here they are put together with
+plotly and the data, both compressed. What users named (files, groups, columns) stands in the page
+only inside that, so that nothing of it can be taken for markup.
+"""
 
 from __future__ import annotations
 
 import base64
-import html
-import io
+import gzip
 import json
-import warnings
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._colors import HIGHLIGHT, NO_GROUP, PLAIN, Groups, group_points, is_continuous, spread
+from ..selections import PAGE_FORMAT
+from ._colors import NO_GROUP, PLAIN, group_points, is_continuous
+from ._interactive import SELECTION
+from ._thumbnails import LEFT_OUT, Sprites
 
-if TYPE_CHECKING:
-    from ._display import ProjectionDisplay
-
-IMAGE_SIZE = 128
-NAMED_FAILURES = 20
-# Above this many points WebGL draws; below, SVG does, which every browser has.
-SVG_POINTS = 2000
-FULL_SIZE_POINTS = 1000
-CHIPS = 12
-
-_HEAD = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>%(title)s</title>
-<style>
-* { box-sizing: border-box }
-html, body { height: 100%%; margin: 0 }
-body { display: flex; flex-direction: column; background: #f6f7f9; color: #23272f;
-  font: 14px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
-header { padding: 14px 22px 10px; display: flex; flex-wrap: wrap; gap: 4px 22px;
-  align-items: baseline }
-h1 { font-size: 19px; font-weight: 650; margin: 0 }
-#facts { color: #667085 }
-#chips { display: flex; flex-wrap: wrap; gap: 2px 14px; color: #475467 }
-#chips i { width: 10px; height: 10px; border-radius: 50%%; display: inline-block;
-  margin-right: 6px }
-#map { flex: 1; min-height: 0; margin: 0 14px 14px; background: #fff; border-radius: 12px;
-  box-shadow: 0 1px 3px rgba(16, 24, 40, .12); overflow: hidden }
-#card { position: fixed; display: none; pointer-events: none; z-index: 10; max-width: 340px;
-  background: #fff; border-radius: 10px; box-shadow: 0 6px 24px rgba(16, 24, 40, .22);
-  padding: 10px 12px }
-#card img, #card .missing { display: none; margin-bottom: 8px; border-radius: 6px }
-#card img { max-width: 256px; max-height: 256px; min-width: 96px }
-#card .missing { width: 128px; height: 96px; background: #eceef2; color: #667085;
-  align-items: center; justify-content: center; text-align: center; font-size: 12px }
-#card .name { font-weight: 600; overflow-wrap: anywhere }
-#card .more { color: #667085 }
-</style></head><body>
-<header><h1>%(title)s</h1><span id="facts">%(facts)s</span>
-<span id="chips">%(chips)s</span></header>
-<div id="map"></div>
-<div id="card"><img alt=""><div class="missing">image not readable</div>
-<div class="name"></div><div class="more"></div></div>
-<script>"""
-
-_TAIL = """</script>
-<script>
-"use strict";
-const page = JSON.parse(document.getElementById("page").textContent);
-const map = document.getElementById("map"), card = document.getElementById("card");
-const part = selector => card.querySelector(selector);
-
-function describe(i) {
-  const lines = [];
-  if (page.groups) lines.push(page.groups[i]);
-  if (page.ranks && page.ranks[i] !== null) lines.push("selected as number " + page.ranks[i]);
-  return lines.join(" \\u00b7 ");
-}
-
-function showCard(i) {
-  // Names are set as text: a tag in a file name is shown and not obeyed.
-  part(".name").textContent = page.names ? page.names[i] : "point " + i;
-  part(".more").textContent = describe(i);
-  const image = page.images ? page.images[i] : null;
-  part("img").style.display = image ? "block" : "none";
-  if (image) part("img").src = image;
-  part(".missing").style.display = page.images && !image ? "flex" : "none";
-  card.style.display = "block";
-  moveCard();
-}
-
-let pointer = { clientX: 0, clientY: 0 };  // plotly's 3-D events do not carry it
-map.addEventListener("mousemove", event => { pointer = event; moveCard(); }, true);
-
-function moveCard() {
-  const gap = 18, box = card.getBoundingClientRect();
-  const right = pointer.clientX + gap + box.width < window.innerWidth;
-  const x = right ? pointer.clientX + gap : pointer.clientX - gap - box.width;
-  const y = Math.min(pointer.clientY + gap, window.innerHeight - box.height - 8);
-  card.style.left = Math.max(8, x) + "px";
-  card.style.top = Math.max(8, y) + "px";
-}
-
-Plotly.newPlot(map, [page.trace], page.layout, page.config).then(() => {
-  map.on("plotly_hover", hover => showCard(hover.points[0].pointNumber));
-  map.on("plotly_unhover", () => { card.style.display = "none" });
-});
-</script></body></html>
-"""
+SCRIPTS = ("data.js", "pictures.js", "geometry.js", "drawing.js", "panel.js", "main.js")
+SCALE_STEPS = 64
 
 
-def render_page(
-    display: ProjectionDisplay,
-    *,
+def describe_map(
+    positions: NDArray[np.float64],
+    columns: Mapping[str, NDArray],
+    selected: NDArray[np.intp] | None,
     names: list[str] | None,
-    images: list[str | None] | None,
     title: str | None,
-) -> str:
+) -> dict[str, Any]:
+    """Describe a map as the page's scripts take it.
+
+    Parameters
+    ----------
+    positions : ndarray of shape (n_points, 2 or 3)
+    columns : mapping of str to ndarray of shape (n_points,)
+        What the points can be coloured by; floats are measurements, all else is groups.
+    selected : ndarray of int, or None
+        Rows in pick order.
+    names : list of str, or None
+    title : str or None
+        None says how many points there are.
+
+    Returns
+    -------
+    dict
+        Of what JSON can hold.
+    """
+    n_points = f"{len(positions):,} points"
+    described = [_describe_column(title, values, positions) for title, values in columns.items()]
+    facts = [n_points] if title else []
+    if selected is not None:
+        described.append(_describe_selection(selected, positions))
+        facts.append(f"{len(selected):,} picked")
+    return {
+        "title": title or f"Map of {n_points}",
+        "facts": " \u00b7 ".join(facts),
+        "format": PAGE_FORMAT,
+        "n_points": len(positions),
+        "axes": [_packed(axis, "<f4") for axis in positions.T],
+        "columns": described,
+        "picks": [] if selected is None else selected.tolist(),
+        "names": names,
+        "pictures": None,
+        "remarks": [],
+        "grey": NO_GROUP,
+        "plain": PLAIN,
+    }
+
+
+def add_sprites(page: dict[str, Any], sprites: Sprites) -> None:
+    """Enter thumbnails into a description, and a remark where some are missing."""
+    page["pictures"] = {
+        "slots": _packed(sprites.slots, "<i4"),
+        "sizes": _packed(sprites.sizes, "<u2"),
+        "side": sprites.side,
+        "columns": sprites.columns,
+        "per_sheet": sprites.columns**2,
+    }
+    left_out = int((sprites.slots == LEFT_OUT).sum())
+    if left_out:
+        n_points = len(sprites.slots)
+        page["remarks"].append(f"Thumbnails: {n_points - left_out:,} of {n_points:,} points.")
+
+
+def render_page(page: dict[str, Any], sheets: list[str]) -> str:
     """Write the page's HTML.
 
     Parameters
     ----------
-    display : ProjectionDisplay
-    names : list of str or None
-        Each point's name.
-    images : list of (str or None) or None
-        Each point's image as a data URI, None where there is none to show.
-    title : str or None
+    page : dict
+        Made by `describe_map`.
+    sheets : list of str
+        Sprite sheets in base64.
 
     Returns
     -------
     str
     """
+    data = json.dumps(page, allow_nan=False, separators=(",", ":")).encode("ascii")
+    elements = [
+        f'<script type="text/plain" id="sheet{i}">{sheet}</script>'
+        for i, sheet in enumerate(sheets)
+    ]
+    before, after = _template().split("<!-- data -->")
+    middle, end = after.split("<!-- sheets -->")
+    return "".join([before, _compressed(data), middle, "\n".join(elements), end])
+
+
+@lru_cache(maxsize=1)
+def _template() -> str:
+    """Put together what is the same in every page."""
     from plotly.offline import get_plotlyjs
 
-    positions = spread(display.coordinates)
-    labels = display.labels
-    groups = None
-    if labels is not None and not is_continuous(labels):
-        groups = group_points(labels, positions)
-    page = {
-        "trace": _trace(display, positions, groups),
-        "layout": _layout(positions, groups),
-        "config": {"responsive": True, "displaylogo": False, "scrollZoom": True},
-        "names": names,
-        "images": images,
-        "groups": _group_texts(labels, groups),
-        "ranks": _ranks(display.selected, len(positions)),
-    }
-    n_points = f"{len(positions):,} points"
+    web = files(__package__) / "_web"
     texts = {
-        "title": html.escape(title or f"Map of {n_points}"),
-        "facts": html.escape(" \u00b7 ".join(_facts(n_points if title else "", groups, display))),
-        "chips": _chips(groups),
+        "style": (web / "page.css").read_text(encoding="utf-8"),
+        "plotly": _compressed(get_plotlyjs().encode("utf-8")),
+        "script": "\n".join((web / name).read_text(encoding="utf-8") for name in SCRIPTS),
     }
-    head = _HEAD % texts
-    data = f'</script><script type="application/json" id="page">{_as_json(page)}'
-    return "".join([head, get_plotlyjs(), data, _TAIL])
+    template = (web / "page.html").read_text(encoding="utf-8")
+    for name, text in texts.items():
+        template = template.replace(f"<!-- {name} -->", text)
+    return template
 
 
-def embed_images(paths: list[str]) -> list[str | None]:
-    """Turn image files into small WebP data URIs, None for a file that cannot be read."""
-    with ThreadPoolExecutor() as pool:
-        images = list(pool.map(_embed_image, paths))
-    failures = [path for path, image in zip(paths, images, strict=True) if image is None]
-    if failures:
-        more = len(failures) - NAMED_FAILURES
-        warnings.warn(
-            f"{len(failures)} of {len(paths)} images cannot be read and are shown as "
-            f"placeholders: {', '.join(map(repr, failures[:NAMED_FAILURES]))}"
-            + (f" and {more} more." if more > 0 else "."),
-            UserWarning,
-            stacklevel=3,
-        )
-    return images
-
-
-def _embed_image(path: str) -> str | None:
-    from ..images import ImageDecodeError, load_image
-
-    try:
-        image = load_image(path, min_size=IMAGE_SIZE, exact=False)
-    except ImageDecodeError:
-        return None
-    image.thumbnail((IMAGE_SIZE, IMAGE_SIZE))
-    data = io.BytesIO()
-    image.save(data, "WEBP", quality=70)
-    return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode("ascii")
-
-
-def _trace(
-    display: ProjectionDisplay, positions: NDArray[np.float64], groups: Groups | None
-) -> dict[str, Any]:
-    """Describe all points as one trace, so that a point's number is its row."""
-    n_points, n_dimensions = positions.shape
-    kind = "scatter" if n_points <= SVG_POINTS else "scattergl"
-    size = float(np.clip(9 * np.sqrt(FULL_SIZE_POINTS / n_points), 3, 9))
-    is_selected = np.zeros(n_points, dtype=bool)
-    if display.selected is not None:
-        is_selected[display.selected] = True
-    marker: dict[str, Any] = {
-        "size": np.where(is_selected, size + 5, size).round(2).tolist(),
-        "opacity": 0.85,
-        "line": {"color": "#23272f", "width": np.where(is_selected, 1.5, 0).tolist()},
-        **_marker_colors(display, groups, is_selected),
-    }
-    if n_dimensions == 3:  # plotly's 3-D marks have one outline width
-        kind, marker["line"] = "scatter3d", {"width": 0}
-    axes = dict(zip("xyz", positions.T.round(5).tolist(), strict=False))
-    return {"type": kind, "mode": "markers", "hoverinfo": "none", "marker": marker, **axes}
-
-
-def _marker_colors(
-    display: ProjectionDisplay, groups: Groups | None, is_selected: NDArray[np.bool_]
-) -> dict[str, Any]:
-    if groups is not None:
-        palette = [*groups.colors(), NO_GROUP]
-        return {"color": [palette[code] for code in groups.codes]}
-    if display.labels is None:
-        return {"color": np.where(is_selected, HIGHLIGHT, PLAIN).tolist()}
-    # Among numbers to be scaled, plotly takes a name of a colour for itself.
-    values = [float(x) if np.isfinite(x) else NO_GROUP for x in display.labels]
-    bar = {"thickness": 12, "len": 0.6, "outlinewidth": 0}
-    return {"color": values, "colorscale": "Viridis", "showscale": True, "colorbar": bar}
-
-
-def _layout(positions: NDArray[np.float64], groups: Groups | None) -> dict[str, Any]:
-    hidden = {"visible": False}
-    notes = (
-        []
-        if groups is None
-        else [
-            {
-                **dict(zip("xyz", center.tolist(), strict=False)),
-                "text": html.escape(name, quote=False),
-                "showarrow": False,
-                "font": {"size": 13, "color": "#23272f"},
-                "bgcolor": "rgba(255, 255, 255, 0.65)",
-                "captureevents": False,
-            }
-            for name, center in zip(groups.names, groups.centers, strict=True)
-        ]
-    )
-    layout: dict[str, Any] = {
-        "margin": {"l": 12, "r": 12, "t": 12, "b": 12},
-        "paper_bgcolor": "rgba(0, 0, 0, 0)",
-        "plot_bgcolor": "rgba(0, 0, 0, 0)",
-        "showlegend": False,
-        "hovermode": "closest",
-        "dragmode": "pan",
-    }
-    if positions.shape[1] == 3:
-        scene = {"aspectmode": "data", "annotations": notes}
-        return {
-            **layout,
-            "dragmode": "orbit",
-            "scene": {**scene, **dict.fromkeys(("xaxis", "yaxis", "zaxis"), hidden)},
-        }
+def _describe_column(title: str, values: NDArray, positions: NDArray[np.float64]) -> dict[str, Any]:
+    if is_continuous(values):
+        return _describe_scale(title, values.astype(np.float64))
+    groups = group_points(values, positions)
     return {
-        **layout,
-        "annotations": notes,
-        "xaxis": hidden,
-        "yaxis": {**hidden, "scaleanchor": "x"},
+        "title": title,
+        "kind": "groups",
+        "none": "no group",
+        "names": groups.names,
+        "colors": groups.colors(),
+        "centers": groups.centers.tolist(),
+        "codes": _packed(groups.codes + 1, "<i4"),
+        "counts": np.bincount(groups.codes + 1, minlength=len(groups.names) + 1).tolist(),
     }
 
 
-def _group_texts(labels: NDArray | None, groups: Groups | None) -> list[str] | None:
-    if groups is not None:
-        names = [*groups.names, "no group"]
-        return [names[code] for code in groups.codes]
-    return None if labels is None else [f"{value:.6g}" for value in labels]
+def _describe_scale(title: str, values: NDArray[np.float64]) -> dict[str, Any]:
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    finite = np.isfinite(values)
+    low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
+    steps = colormaps["viridis"](np.linspace(0, 1, SCALE_STEPS))
+    return {
+        "title": title,
+        "kind": "scale",
+        "none": "no value",
+        "low": float(low),
+        "high": float(high),
+        "colors": [to_hex(color) for color in steps],
+        "values": _packed(values, "<f8"),
+        "counts": [int((~finite).sum()), int(finite.sum())],
+    }
 
 
-def _ranks(selected: NDArray[np.intp] | None, n_points: int) -> list[int | None] | None:
-    if selected is None:
-        return None
-    ranks: list[int | None] = [None] * n_points
-    for rank, point in enumerate(selected.tolist(), start=1):
-        ranks[point] = rank
-    return ranks
+def _describe_selection(
+    selected: NDArray[np.intp], positions: NDArray[np.float64]
+) -> dict[str, Any]:
+    codes = np.full(len(positions), -1)
+    codes[selected] = 0
+    column = _describe_column(SELECTION, codes, positions)
+    if len(selected):
+        # There is one group, and its name on the map would say nothing.
+        column |= {"names": ["picked"], "colors": ["#D55E00"], "centers": [None]}
+    return column | {"none": "not picked", "is_selection": True}
 
 
-def _facts(n_points: str, groups: Groups | None, display: ProjectionDisplay) -> list[str]:
-    facts = [n_points] if n_points else []
-    if groups is not None:
-        facts.append(f"{len(groups.names):,} groups")
-    if display.selected is not None:
-        facts.append(f"{len(display.selected):,} selected")
-    return facts
+def _packed(values: NDArray, kind: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode("ascii")
 
 
-def _chips(groups: Groups | None) -> str:
-    if groups is None or len(groups.names) > CHIPS:
-        return ""
-    return "".join(
-        f'<span><i style="background:{color}"></i>{html.escape(name)}</span>'
-        for name, color in zip(groups.names, groups.colors(), strict=True)
-    )
-
-
-def _as_json(page: dict[str, Any]) -> str:
-    """Write JSON in ASCII that cannot end the script element it stands in."""
-    text = json.dumps(page, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+def _compressed(data: bytes) -> str:
+    return base64.b64encode(gzip.compress(data, mtime=0)).decode("ascii")

@@ -94,8 +94,9 @@ class MapViewsMixin:
             Path of each row's image, shown when the pointer is on its point.
 
         show_images : bool, default=False
-            Also show the images themselves, as small copies kept inside the page: 2 to 5 kB each.
-            A file that cannot be read gets a placeholder, and one warning lists them all.
+            Also show the images themselves, as small copies kept inside the page. A file that
+            cannot be read gets a placeholder, and one warning names such files. For more choice
+            see `ProjectionDisplay.write_html`.
 
         Returns
         -------
@@ -103,6 +104,11 @@ class MapViewsMixin:
             The display that wrote the page.
         """
         check_is_fitted(self)
-        display = ProjectionDisplay(self.embedding_, labels=getattr(self, "labels_", None))
-        display.write_html(output_path, image_paths=image_paths, show_images=show_images)
+        display = ProjectionDisplay(self.embedding_)
+        display.write_html(
+            output_path,
+            image_paths,
+            thumbnails="sprites" if show_images else None,
+            columns={"cluster": self.labels_} if hasattr(self, "labels_") else None,
+        )
         return display

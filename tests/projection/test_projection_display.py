@@ -4,14 +4,14 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
 from dinov2_sklearn.projection import ProjectionDisplay, UMAPProjector
-from dinov2_sklearn.projection._colors import NO_GROUP, PALETTE, as_selection, group_points
+from dinov2_sklearn.projection._colors import NO_GROUP, group_points
+from dinov2_sklearn.projection._palette import PALETTE
+from dinov2_sklearn.projection._points import as_selection
 
 POINTS = np.random.default_rng(0).normal(size=(60, 2))
 THIRDS = np.repeat(["north", "south", "west"], 20)
@@ -82,21 +82,6 @@ def test_texts_that_look_like_mathematics_or_hidden_labels_are_shown_as_they_are
         texts = display.ax_.texts if annotate else legend.get_texts()
         assert sorted(text.get_text() for text in texts) == ["$x$", "50% $", "_hidden"]
         display.save(tmp_path / "map.png", dpi=30)
-
-
-@settings(max_examples=30)
-@given(st.integers(8, 60), st.integers(0, 2**32 - 1))
-def test_with_many_groups_the_nearest_group_has_another_colour(n_groups, seed):
-    centers = np.random.default_rng(seed).normal(size=(n_groups, 2))
-    groups = group_points(np.arange(n_groups), centers)
-    colors = groups.colors()
-    assert set(colors) == set(PALETTE)
-    far = np.linalg.norm(centers[:, None] - centers, axis=2)
-    np.fill_diagonal(far, np.inf)
-    for group in range(n_groups):
-        earlier = far[group, :group]
-        if len(earlier):
-            assert colors[group] != colors[int(earlier.argmin())]
 
 
 @pytest.mark.parametrize(

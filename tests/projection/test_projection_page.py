@@ -1,142 +1,199 @@
+"""What is written into the page; how it behaves is tested in a browser."""
+
 import base64
+import gzip
 import io
 import json
-import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
-from plotly import graph_objects
 
 from dinov2_sklearn.projection import ProjectionDisplay, UMAPProjector
-from dinov2_sklearn.projection._colors import NO_GROUP, PALETTE
 
 NASTY = "</script><script>alert('a & b')</script> <b>é\u2028\udcff.png"
 
 
 class Page(HTMLParser):
-    """A page as a browser takes it apart."""
+    """A page as a browser takes it apart, with its data unpacked."""
 
     def __init__(self, path):
         super().__init__()
-        self.tags, self.scripts, self.text, self.links = [], [], [], []
-        self.feed(path.read_text(encoding="utf-8"))
+        self.tags, self.links, self.scripts = [], [], {}
+        self.feed(path.read_text(encoding="ascii"))
         self.close()
-        self.data = json.loads(self.scripts[1])
-        self.trace = self.data["trace"]
+        self.data = json.loads(gzip.decompress(base64.b64decode(self.scripts["data"])))
+        self.columns = {column["title"]: column for column in self.data["columns"]}
 
     def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.links += [value for name, value in attributes if name in ("src", "href")]
+        self.tags.append((tag, attributes))
+        attributes = dict(attributes)
+        self.links += [attributes[name] for name in ("src", "href") if name in attributes]
+        if tag == "script":
+            self.current = attributes.get("id", "own")
 
     def handle_data(self, data):
-        (self.scripts if self.tags[-1:] == ["script"] else self.text).append(data)
+        if self.tags and self.tags[-1][0] == "script":
+            self.scripts[self.current] = self.scripts.get(self.current, "") + data
 
     def handle_endtag(self, tag):
-        self.tags.append("/" + tag)
+        self.tags.append(("/" + tag, []))
+
+    def numbers(self, text, kind):
+        return np.frombuffer(base64.b64decode(text), dtype=kind)
+
+    def slots(self):
+        return self.numbers(self.data["pictures"]["slots"], "<i4")
+
+    def thumbnail(self, point):
+        """Cut a point's thumbnail out of its sheet, as the page does."""
+        pictures, slot = self.data["pictures"], self.slots()[point]
+        sheet, cell = divmod(int(slot), pictures["per_sheet"])
+        row, column = divmod(cell, pictures["columns"])
+        width, height = self.numbers(pictures["sizes"], "<u2").reshape(-1, 2)[slot]
+        left, top = column * pictures["side"], row * pictures["side"]
+        image = Image.open(io.BytesIO(base64.b64decode(self.scripts[f"sheet{sheet}"])))
+        assert image.format == "WEBP"
+        return np.asarray(image)[top : top + height, left : left + width]
 
 
-def write(tmp_path, points, image_paths=None, *, show_images=False, title=None, **options):
+def write(tmp_path, points, image_paths=None, *, labels=None, selected=None, **options):
     path = tmp_path / "map.html"
-    display = ProjectionDisplay(points, **options)
-    display.write_html(path, image_paths, show_images=show_images, title=title)
+    display = ProjectionDisplay(points, labels=labels, selected=selected)
+    display.write_html(path, image_paths, **options)
     return Page(path)
 
 
 @pytest.fixture
 def images(tmp_path):
-    """Five image files, the names of some of which are markup."""
+    """Five image files, the names of which are markup."""
     paths = [tmp_path / f"<img src=x onerror=alert({i})>.png" for i in range(5)]
     for i, path in enumerate(paths):
         Image.new("RGB", (400, 200 + i), (50 * i, 0, 0)).save(path)
     return paths
 
 
-@pytest.mark.parametrize("n_points", [3, 2500])
-def test_a_page_is_one_file_with_all_points_in_one_trace(n_points, tmp_path):
-    points = np.random.default_rng(0).normal(size=(n_points, 2))
-    labels = np.arange(n_points) % 3
+def test_a_page_is_one_file_with_every_point(tmp_path):
+    points = np.random.default_rng(0).normal(size=(2500, 2))
+    labels = np.arange(2500) % 3
     page = write(tmp_path, points, labels=labels, selected=[2, 0])
     assert page.links == []
-    assert page.tags.count("script") == 3
-    assert len(page.scripts[0]) > 1_000_000  # plotly itself
-    np.testing.assert_allclose(page.trace["x"], points[:, 0], atol=1e-5)
-    np.testing.assert_allclose(page.trace["y"], points[:, 1], atol=1e-5)
-    assert page.trace["type"] == ("scatter" if n_points == 3 else "scattergl")
-    assert page.trace["marker"]["color"] == [PALETTE[label] for label in labels]
-    assert page.data["groups"] == [str(label) for label in labels]
-    assert page.data["ranks"][:3] == [2, None, 1]
-    assert page.trace["marker"]["size"][2] > page.trace["marker"]["size"][1]
-    assert [note["text"] for note in page.data["layout"]["annotations"]] == ["0", "1", "2"]
+    for axis, values in zip(page.data["axes"], points.T, strict=True):
+        np.testing.assert_array_equal(page.numbers(axis, "<f4"), values.astype(np.float32))
+    np.testing.assert_array_equal(page.numbers(page.columns["label"]["codes"], "<i4"), labels + 1)
+    assert page.data["picks"] == [2, 0]
+    assert len(gzip.decompress(base64.b64decode(page.scripts["plotly"]))) > 1_000_000
+    assert [p.name for p in tmp_path.iterdir()] == ["map.html"]
 
 
-@pytest.mark.parametrize("n_components", [1, 2, 3])
-@pytest.mark.parametrize("labels", [None, [0, 1, 1], [0.5, 1, np.nan]])
-def test_the_trace_and_layout_are_valid_plotly(n_components, labels, tmp_path):
-    page = write(tmp_path, np.eye(3)[:, :n_components], labels=labels, selected=[1])
-    graph_objects.Figure(data=[page.trace], layout=page.data["layout"])  # checks every property
+def test_the_same_map_is_the_same_page(tmp_path):
+    points = np.random.default_rng(0).normal(size=(10, 2))
+    pages = []
+    for _ in range(2):
+        write(tmp_path, points, labels=np.arange(10.0))
+        pages.append((tmp_path / "map.html").read_bytes())
+    assert pages[0] == pages[1]
 
 
-def test_nothing_in_a_name_becomes_markup(tmp_path):
+def test_what_users_named_stands_in_the_data_only(tmp_path):
     points = np.eye(3)[:, :2]
     plain = write(tmp_path, points, ["a", "b", "c"], labels=["d", "e", "f"], title="g")
     page = write(
-        tmp_path, points, [NASTY] * 3, labels=[NASTY, "x", "y"], title="<script>1</script>"
+        tmp_path,
+        points,
+        [NASTY] * 3,
+        labels=[NASTY, "x", "y"],
+        title=NASTY,
+        columns={NASTY: [NASTY, "1", "2"]},
     )
     assert page.tags == plain.tags
     assert page.data["names"] == [NASTY] * 3
-    assert "<script>1</script>" in "".join(page.text)
-    # Plotly reads tags in what it draws, so names go there escaped, and to the card as text.
-    assert all("<" not in note["text"] for note in page.data["layout"]["annotations"])
-    assert "innerHTML" not in page.scripts[2]
-    assert "textContent = page.names" in page.scripts[2]
+    assert page.data["title"] == NASTY
+    assert "innerHTML" not in page.scripts["own"]
 
 
-def test_images_are_small_copies_inside_the_page(images, tmp_path):
-    page = write(tmp_path, np.random.default_rng(0).normal(size=(5, 2)), images, show_images=True)
+def test_columns_are_groups_or_measurements(tmp_path):
+    page = write(
+        tmp_path,
+        np.eye(3)[:, :2],
+        labels=["cat", None, "dog"],
+        selected=[1],
+        columns={"sharpness": [0.5, np.nan, 2.0], "cluster": [4, -1, 4]},
+    )
+    assert list(page.columns) == ["label", "sharpness", "cluster", "selection"]
+    label, scale, cluster, selection = page.columns.values()
+    assert (label["names"], label["counts"]) == (["cat", "dog"], [1, 1, 1])
+    assert (scale["kind"], scale["low"], scale["high"]) == ("scale", 0.5, 2)
+    np.testing.assert_array_equal(page.numbers(scale["values"], "<f8"), [0.5, np.nan, 2])
+    assert (cluster["names"], cluster["counts"]) == (["4"], [1, 2])
+    np.testing.assert_array_equal(page.numbers(selection["codes"], "<i4"), [0, 1, 0])
+
+
+def test_thumbnails_are_cut_from_sheets_inside_the_page(images, tmp_path):
+    points = np.random.default_rng(0).normal(size=(5, 2))
+    # Four cells a sheet, so that five images need two.
+    page = write(tmp_path, points, images, thumbnails="sprites", thumbnail_size=512, selected=[3])
     assert page.data["names"] == [str(path) for path in images]
-    for i, uri in enumerate(page.data["images"]):
-        kind, data = uri.split(",")
-        assert kind == "data:image/webp;base64"
-        image = Image.open(io.BytesIO(base64.b64decode(data)))
-        assert max(image.size) == 128
-        assert abs(np.asarray(image)[..., 0].mean() - 50 * i) < 6
+    assert sorted(page.slots()) == [0, 1, 2, 3, 4]
+    assert page.slots()[3] == 0  # what was selected comes first
+    for i in range(5):
+        thumbnail = page.thumbnail(i)
+        assert thumbnail.shape == (200 + i, 400, 3)
+        assert abs(thumbnail[..., 0].mean() - 50 * i) < 6
 
 
 def test_images_that_cannot_be_read_are_placeholders_and_named_once(images, tmp_path):
     images[1] = tmp_path / "gone.jpg"
     images[3].write_bytes(b"no image")
     with pytest.warns(UserWarning, match=r"2 of 5 images cannot be read") as record:
-        page = write(tmp_path, np.eye(5)[:, :2], images, show_images=True)
+        page = write(tmp_path, np.eye(5)[:, :2], images, thumbnails="sprites")
     (warning,) = record
     assert "gone.jpg" in str(warning.message)
     assert repr(str(images[3])) in str(warning.message)
     assert warning.filename == __file__
-    assert [image is None for image in page.data["images"]] == [False, True, False, True, False]
+    assert (page.slots() < 0).tolist() == [False, True, False, True, False]
+    with pytest.warns(UserWarning, match=r"2 of 2 images cannot be read"):
+        page = write(tmp_path, np.eye(2), [images[1], images[3]], thumbnails="sprites")
+    assert page.slots().tolist() == [-1, -1]
 
 
-def test_without_show_images_no_file_is_opened(tmp_path):
+def test_a_page_keeps_within_its_size_and_says_what_it_left_out(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, size=(40, 64, 64, 3), dtype=np.uint8)
+    paths = [tmp_path / f"{i}.png" for i in range(40)]
+    for path, pixels in zip(paths, noise, strict=True):
+        Image.fromarray(pixels).save(path)
+    points, selected = np.random.default_rng(0).normal(size=(40, 2)), [31, 7]
+    options = {"thumbnails": "sprites", "thumbnail_size": 340, "selected": selected}
+    write(tmp_path, points, paths, **options)
+    whole = (tmp_path / "map.html").stat().st_size
+    with pytest.warns(UserWarning, match=r"of 40 thumbnails are left out .* max_mb") as record:
+        page = write(tmp_path, points, paths, max_mb=(whole - 50_000) / 1e6, **options)
+    assert record[0].filename == __file__
+    assert (tmp_path / "map.html").stat().st_size <= whole - 50_000
+    kept = page.slots() >= 0
+    assert kept[selected].all()
+    assert 9 <= kept.sum() < 40
+    assert page.data["remarks"] == [f"Thumbnails: {kept.sum()} of 40 points."]
+
+
+def test_without_thumbnails_no_file_is_opened(tmp_path):
     page = write(tmp_path, np.eye(2), ["/nowhere/a.jpg", "/nowhere/b.jpg"])
     assert page.data["names"] == ["/nowhere/a.jpg", "/nowhere/b.jpg"]
-    assert page.data["images"] is None
+    assert page.data["pictures"] is None
 
 
-def test_measurements_have_a_colour_scale(tmp_path):
-    page = write(tmp_path, np.eye(3), labels=[0.5, np.nan, 2.0])
-    assert page.trace["marker"]["color"] == [0.5, NO_GROUP, 2.0]
-    assert page.trace["marker"]["showscale"]
-    assert page.data["groups"] == ["0.5", "nan", "2"]
-
-
-def test_one_and_three_coordinates(tmp_path):
-    strip = write(tmp_path, np.arange(5.0)[:, None])
-    assert strip.trace["x"] == [0, 1, 2, 3, 4]
-    assert len(set(strip.trace["y"])) == 5
-    space = write(tmp_path, np.eye(3), labels=[0, 1, 1], selected=[1])
-    assert space.trace["type"] == "scatter3d"
-    assert space.trace["z"] == [0, 0, 1]
-    assert len(space.data["layout"]["scene"]["annotations"]) == 2
+def test_linked_files_are_addresses_seen_from_the_page(tmp_path):
+    names = ["a b.jpg", "100%.jpg", "what?#1.jpg", "javascript:alert(1).jpg", "x\udcff.jpg"]
+    paths = [tmp_path / "photos" / name for name in names]
+    page = write(tmp_path, np.eye(5)[:, :2], paths, thumbnails="files")
+    assert page.data["pictures"]["links"] == [
+        "photos/a%20b.jpg",
+        "photos/100%25.jpg",
+        "photos/what%3F%231.jpg",
+        "photos/javascript%3Aalert%281%29.jpg",
+        "photos/x%FF.jpg",
+    ]
 
 
 def test_plot_interactive_writes_the_map(digits, images, tmp_path):
@@ -144,30 +201,38 @@ def test_plot_interactive_writes_the_map(digits, images, tmp_path):
     projector.cluster(2)
     projector.plot_interactive(tmp_path / "map.html", image_paths=images, show_images=True)
     page = Page(tmp_path / "map.html")
-    np.testing.assert_allclose(page.trace["x"], projector.embedding_[:, 0], atol=1e-5)
-    assert page.data["groups"] == [str(label) for label in projector.labels_]
-    assert len(page.data["images"]) == 5
-    assert re.search("2 groups", "".join(page.text))
+    xs = page.numbers(page.data["axes"][0], "<f4")
+    np.testing.assert_array_equal(xs, projector.embedding_[:, 0])
+    codes = page.numbers(page.columns["cluster"]["codes"], "<i4")
+    np.testing.assert_array_equal(codes, projector.labels_ + 1)
+    assert (page.slots() >= 0).all()
 
 
 @pytest.mark.parametrize(
-    ("image_paths", "show_images", "message"),
+    ("options", "message"),
     [
-        (["a.jpg"], False, "image_paths has 1 entries, and the map has 3 points"),
-        ("a.jpg", True, "image_paths must be a sequence with one path for each point"),
-        (None, True, "show_images=True needs image_paths"),
+        ({"image_paths": ["a.jpg"]}, "image_paths has 1 entries, and the map has 3 points"),
+        ({"image_paths": "a.jpg"}, "must be a sequence with one path for each point"),
+        ({"thumbnails": "sprites"}, "thumbnails='sprites' needs image_paths"),
+        ({"thumbnails": "png"}, "must be 'sprites', 'files' or None, got 'png'"),
+        ({"thumbnail_size": 8}, "an int from 16 to 512, got 8"),
+        ({"thumbnail_size": 64.0}, "an int from 16 to 512, got 64.0"),
+        ({"max_mb": 0}, "max_mb must be a number above 0, got 0"),
+        ({"columns": {"a": [1, 2]}}, r"The column 'a' has shape \(2,\), and the map has 3 points"),
+        ({"columns": {"selection": [1, 2, 3]}}, "column title 'selection' is taken"),
+        ({"columns": {"label": [1, 2, 3]}}, "column title 'label' is taken"),
     ],
 )
-def test_paths_that_do_not_fit_are_refused_and_no_file_is_left(
-    image_paths, show_images, message, tmp_path
-):
+def test_options_that_do_not_fit_are_refused_and_no_file_is_left(options, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        write(tmp_path, np.eye(3), image_paths, show_images=show_images)
+        write(tmp_path, np.eye(3), labels=[1, 2, 3], **options)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_page_ends_in_html(tmp_path):
-    display = ProjectionDisplay.from_coordinates(np.zeros((3, 2)))
+def test_a_page_ends_in_html_and_has_a_folder(tmp_path):
+    display = ProjectionDisplay(np.zeros((3, 2)))
     with pytest.raises(ValueError, match=r"ends in \.html"):
         display.write_html(tmp_path / "map.txt")
+    with pytest.raises(FileNotFoundError, match="'.*nowhere' does not exist"):
+        display.write_html(tmp_path / "nowhere" / "map.html")
     assert list(tmp_path.iterdir()) == []

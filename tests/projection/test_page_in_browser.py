@@ -1,0 +1,442 @@
+"""The page of a map in a real browser, from a local file and with the network off."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.path import Path as Outline
+from PIL import Image
+
+from dinov2_sklearn import load_selection
+from dinov2_sklearn.projection import ProjectionDisplay
+
+pytest.importorskip("playwright", reason="playwright drives the browser: install the dev extra")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"
+)
+LAPTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+NASTY = "<img src=x onerror='window.hit=1'></script><script>window.hit=1</script>&lt;$x$.png"
+N = 60
+RNG = np.random.default_rng(0)
+# Apart from each other by more than the size of a dot.
+POINTS = np.stack(np.meshgrid(np.arange(10.0), np.arange(6.0)), axis=-1).reshape(-1, 2)
+POINTS += RNG.uniform(-0.3, 0.3, size=POINTS.shape)
+GROUPS = np.array(["ant", "bee", "cat", NASTY], dtype=object)[RNG.integers(0, 4, N)]
+SHARPNESS = np.where(np.arange(N) == 7, np.nan, np.arange(N) / 10)
+SELECTED = [40, 3, 15]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Software drawing: these machines have no graphics card.
+        flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def show(browser):
+    """Open a page with the network off; nothing may have gone wrong in it by the end."""
+    contexts, complaints = [], []
+
+    def show(path, viewport=LAPTOP, **options):
+        context = browser.new_context(viewport=viewport, offline=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda line: line.type == "error" and complaints.append(line.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        page.on("requestfailed", lambda request: complaints.append(request.url))
+        page.goto(Path(path).as_uri())
+        page.wait_for_selector("html[data-ready]", state="attached", timeout=60_000)
+        return page
+
+    show.complaints = complaints
+    yield show
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def paths(folder):
+    """Images of four colours each, no two alike; some names are hostile."""
+    paths = [folder / f"site{i % 3}" / f"IMG_{i:03d}.png" for i in range(N)]
+    paths[5] = folder / "site0" / NASTY.replace("/", "\u2215")
+    paths[9] = folder / "site0" / "byte\udcff \U0001f4f7.png"
+    for i, path in enumerate(paths):
+        path.parent.mkdir(exist_ok=True)
+        quarters = np.random.default_rng(i).integers(0, 255, size=(2, 2, 3), dtype=np.uint8)
+        Image.fromarray(quarters).resize((240, 160), Image.Resampling.NEAREST).save(path)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def main_page(folder, paths):
+    """The page that most tests look at: groups, measurements, picks, thumbnails in two sheets."""
+    display = ProjectionDisplay(POINTS, labels=GROUPS, selected=SELECTED, names=paths)
+    path = folder / "map.html"
+    display.write_html(
+        path, thumbnails="sprites", thumbnail_size=160, columns={"sharpness": SHARPNESS}
+    )
+    return path
+
+
+def pixels_of(page, rows=range(N)):
+    """Where points are in the window."""
+    return np.array(
+        page.evaluate(
+            """([xs, ys]) => {
+              const map = document.querySelector("#map"), box = map.getBoundingClientRect();
+              const { xaxis, yaxis } = map._fullLayout;
+              return xs.map((x, i) => [
+                box.left + xaxis._offset + xaxis.d2p(x), box.top + yaxis._offset + yaxis.d2p(ys[i]),
+              ]);
+            }""",
+            POINTS[list(rows)].T.tolist(),
+        )
+    )
+
+
+def screenshot(page, **options):
+    from io import BytesIO
+
+    return np.asarray(Image.open(BytesIO(page.screenshot(**options))).convert("RGB")).astype(int)
+
+
+def settle(page):
+    """Wait until what was asked for is drawn."""
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.wait_for_timeout(50)
+
+
+def drag(page, outline):
+    page.mouse.move(*outline[0])
+    page.mouse.down()
+    for corner in outline[1:]:
+        page.mouse.move(*corner)
+    page.mouse.up()
+    settle(page)
+
+
+def whole_stage(page):
+    box = page.locator("#stage").bounding_box()
+    right, bottom = box["x"] + box["width"], box["y"] + box["height"]
+    return [(box["x"] + 3, box["y"] + 3), (right - 4, bottom - 4)]
+
+
+def save(page, button):
+    with page.expect_download() as download:
+        page.click(button)
+    return Path(download.value.path())
+
+
+def chosen(page, folder):
+    """Read the rows selected in the page, by way of its own download."""
+    if page.inner_text("#tray output") == "0":
+        return []
+    file = folder / "selection.json"
+    file.write_bytes(save(page, "#save-json").read_bytes())
+    rows = load_selection(file).tolist()
+    assert page.inner_text("#tray output") == str(len(rows))
+    return rows
+
+
+def hover(page, row):
+    page.mouse.move(2, 2)
+    page.mouse.move(*pixels_of(page, [row])[0])
+    page.wait_for_selector(f"#card[data-row='{row}']", state="visible")
+
+
+def test_hovering_a_point_shows_its_picture_and_what_is_known_of_it(show, main_page, paths):
+    page = show(main_page)
+    for row in [0, 33, 59]:
+        check_card(page, row, paths)
+    hover(page, 15)
+    assert page.inner_text("#card dl").split("\n")[-2:] == ["pick", "3 of 3"]
+
+
+def check_card(page, row, paths):
+    hover(page, row)
+    page.wait_for_selector(f"#card canvas[data-drawn='{row}']")
+    assert page.inner_text("#card .name") == paths[row].name
+    assert page.inner_text("#card .folder") == str(paths[row].parent) + "/"
+    facts = page.inner_text("#card dl").split("\n")
+    assert facts[:4] == ["label", GROUPS[row], "sharpness", f"{SHARPNESS[row]:g}"]
+    box = page.locator("#card canvas").bounding_box()
+    shown = screenshot(page, clip=box)
+    with Image.open(paths[row]) as image:
+        size = (shown.shape[1], shown.shape[0])
+        assert abs(size[0] / size[1] - 1.5) < 0.03
+        expected = np.asarray(image.resize(size)).astype(int)
+    # Apart from rounded corners, the blur where quarters meet, and lossy colours.
+    assert np.median(np.abs(shown - expected)) < 8
+    assert np.abs(shown - expected).mean() < 12
+
+
+def test_a_lasso_takes_exactly_the_rows_it_encloses_whatever_the_colours(show, main_page, folder):
+    page = show(main_page)
+    page.click("[data-tool=lasso]")
+    where = pixels_of(page)
+    middle, reach = where.mean(axis=0), np.ptp(where, axis=0) * 0.45
+    angles = np.linspace(0, 2 * np.pi, 14, endpoint=False)
+    radii = np.random.default_rng(1).uniform(0.3, 1, size=14)[:, None]
+    outline = middle + radii * reach * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    inside = np.flatnonzero(Outline(outline.round()).contains_points(where))
+    assert 5 < len(inside) < N - 5
+    for column in ["label", "sharpness", "selection"]:
+        page.select_option("#tools select", label=column)
+        drag(page, outline.round())
+        assert chosen(page, folder) == inside.tolist()
+        assert page.locator("#pictures button").count() == len(inside)
+        page.click("#clear")
+
+
+def test_a_box_selects_shift_adds_a_click_toggles_and_clear_clears(show, main_page, folder):
+    page = show(main_page)
+    page.keyboard.press("b")
+    where = pixels_of(page)
+    low, high = where[[0, 1, 10, 11]].min(axis=0) - 6, where[[0, 1, 10, 11]].max(axis=0) + 6
+    boxed = ((where > low) & (where < high)).all(axis=1)
+    drag(page, [low, high])
+    assert chosen(page, folder) == np.flatnonzero(boxed).tolist()
+    low, high = where[58] - 8, where[58] + 8
+    page.keyboard.down("Shift")
+    drag(page, [low, high])
+    page.keyboard.up("Shift")
+    boxed[58] = True
+    assert chosen(page, folder) == np.flatnonzero(boxed).tolist()
+    page.mouse.click(*where[58])
+    page.mouse.click(*where[30])
+    boxed[[58, 30]] = False, True
+    assert chosen(page, folder) == np.flatnonzero(boxed).tolist()
+    page.click("#clear")
+    assert page.inner_text("#tray output") == "0"
+    assert page.is_hidden("#actions")
+
+
+def test_moving_and_zooming_keep_points_under_the_pointer(show, main_page, folder):
+    page = show(main_page)
+    before = pixels_of(page)
+    drag(page, [before[22] + 25, before[22] + 65, before[22] + 125])
+    assert np.abs(pixels_of(page) - before - 100).max() < 3
+    assert page.inner_text("#tray output") == "0"
+    page.click("#closer")
+    settle(page)
+    spread = np.ptp(pixels_of(page), axis=0) / np.ptp(before, axis=0)
+    np.testing.assert_allclose(spread, 1 / 0.7, rtol=0.02)
+    page.mouse.click(*pixels_of(page, [33])[0])
+    assert chosen(page, folder) == [33]
+    page.keyboard.press("0")
+    settle(page)
+    np.testing.assert_allclose(pixels_of(page), before, atol=1)
+
+
+def test_hidden_groups_are_not_seen_and_not_selected(show, main_page, folder):
+    page = show(main_page)
+    page.click("#legend button:has-text('bee')")
+    assert page.get_attribute("#legend button:has-text('bee')", "aria-pressed") == "false"
+    page.keyboard.press("b")
+    drag(page, whole_stage(page))
+    assert chosen(page, folder) == np.flatnonzero(GROUPS != "bee").tolist()
+    page.keyboard.press("Escape")
+    page.click("#legend button:has-text('bee')", modifiers=["Shift"])  # that group alone
+    drag(page, whole_stage(page))
+    assert chosen(page, folder) == np.flatnonzero(GROUPS == "bee").tolist()
+
+
+def test_dots_have_the_colours_of_the_column(show, main_page):
+    page = show(main_page)
+    page.keyboard.press("n")  # names may lie on dots
+    for column in ["label", "sharpness"]:
+        page.select_option("#tools select", label=column)
+        page.mouse.move(2, 2)
+        settle(page)
+        picture, where = screenshot(page), pixels_of(page).round().astype(int)
+        colors = {}
+        for row in range(N):
+            colors.setdefault(GROUPS[row] if column == "label" else SHARPNESS[row], []).append(
+                picture[where[row, 1], where[row, 0]]
+            )
+        middles = np.array([np.median(c, axis=0) for c in colors.values()])
+        assert (middles.max(axis=1) - middles.min(axis=1)).max() > 60  # no grey page
+        if column == "label":
+            assert all(np.ptp(c, axis=0).max() < 12 for c in colors.values())
+            apart = np.abs(middles[:, None] - middles).sum(axis=2)[np.triu_indices(4, 1)]
+            assert apart.min() > 60
+        else:
+            assert middles[0][2] > middles[0][1]  # viridis: from blue
+            assert middles[-1][1] > 200 > middles[-1][2]  # to yellow
+            assert np.ptp(middles[7]) < 20  # no value: grey
+
+
+def test_search_finds_names_selects_them_and_shows_them(show, main_page, folder, paths):
+    page = show(main_page)
+    page.keyboard.press("/")
+    page.keyboard.type("SITE1/img_01")
+    page.wait_for_selector("#search button:visible")
+    expected = [i for i, path in enumerate(paths) if "site1/IMG_01" in str(path)]
+    assert page.inner_text("#search button") == f"Select {len(expected)}"
+    page.keyboard.press("Enter")
+    assert chosen(page, folder) == expected
+    page.fill("#search input", "no such file")
+    page.wait_for_selector("#search button:disabled")
+    assert page.inner_text("#search button") == "None found"
+    page.locator("#search input").press("Escape")
+    assert page.input_value("#search input") == ""
+    assert page.inner_text("#tray output") == "0"
+
+
+def test_downloads_and_the_clipboard_hold_the_selected_paths(show, main_page, paths, folder):
+    page = show(main_page, permissions=["clipboard-read", "clipboard-write"])
+    where = pixels_of(page)
+    for row in [5, 9, 41]:
+        page.mouse.click(*where[row])
+    names = [str(paths[row]) for row in [5, 9, 41]]
+    record = json.loads(save(page, "#save-json").read_bytes())
+    assert (record["indices"], record["paths"]) == ([5, 9, 41], names)
+    assert record["n_points"] == N
+    listed = save(page, "#save-list").read_bytes().decode("utf-8", "surrogateescape")
+    assert listed.splitlines() == names
+    page.click("#copy")
+    page.wait_for_function("document.querySelector('#said').textContent")
+    assert page.inner_text("#said") == "Copied 3."
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.splitlines() == [name.replace("\udcff", "\ufffd") for name in names]
+    # What was exported is found again in a list of another order.
+    (folder / "again.json").write_text(json.dumps(record))
+    assert load_selection(folder / "again.json", paths[::-1]).tolist() == [54, 50, 18]
+
+
+def test_a_hostile_name_is_text(show, main_page, paths):
+    page = show(main_page)
+    hover(page, 5)
+    assert page.inner_text("#card .name") == paths[5].name
+    page.mouse.click(*pixels_of(page, [5])[0])
+    assert page.get_attribute("#pictures button", "title") == str(paths[5])
+    assert page.locator(f"#legend b:text-is({json.dumps(NASTY)})").count() == 1
+    assert page.evaluate("window.hit") is None
+    assert page.locator("img, body script:not([type])").count() == 0
+
+
+def test_the_keyboard_reaches_every_point_and_tool(show, main_page, folder):
+    page = show(main_page)
+    page.focus("#stage")
+    page.keyboard.press("ArrowRight")
+    row = int(page.get_attribute("#card", "data-row"))
+    page.keyboard.press("ArrowLeft")
+    left = int(page.get_attribute("#card", "data-row"))
+    assert POINTS[left, 0] < POINTS[row, 0]
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    rows = chosen(page, folder)
+    assert len(rows) == 1
+    page.focus("#stage")
+    page.keyboard.press("Escape")
+    assert page.inner_text("#tray output") == "0"
+    assert page.is_hidden("#card")
+    reached = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.innerText"))
+    assert {"Lasso", "closer", "names", "theme", "stage"} <= reached
+    assert any("ant" in name for name in reached)
+
+
+def test_light_and_dark(show, main_page):
+    page = show(main_page, color_scheme="dark")
+    assert screenshot(page).mean() < 60
+    page.click("#theme")
+    settle(page)
+    assert screenshot(page).mean() > 200
+
+
+def test_a_phone_shows_all_of_it_and_a_tap_selects(show, main_page, folder):
+    page = show(main_page, viewport=PHONE, has_touch=True, is_mobile=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    for button in ["#theme", "#whole", "[data-tool=box]"]:
+        box = page.locator(button).bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= PHONE["width"]
+    page.touchscreen.tap(*pixels_of(page, [22])[0])
+    page.wait_for_selector("#card[data-row='22']", state="visible")
+    assert chosen(page, folder) == [22]
+
+
+def test_linked_files_are_shown_and_missing_ones_have_a_placeholder(show, folder, paths):
+    missing = folder / "gone.png"
+    display = ProjectionDisplay(POINTS, names=[*paths[:-1], missing])
+    display.write_html(folder / "files.html", thumbnails="files")
+    page = show(folder / "files.html")
+    for row in [5, 9, 30]:
+        hover(page, row)
+        page.wait_for_function("document.querySelector('#card img').naturalWidth === 240")
+    hover(page, 59)
+    page.wait_for_selector("#card .picture:has-text('image not readable')")
+    assert len(show.complaints) == 2  # the browser's own remarks on that file
+    assert "gone.png" in "".join(show.complaints)
+    show.complaints.clear()
+
+
+@pytest.mark.parametrize("n_components", [1, 3])
+def test_maps_of_one_and_three_coordinates_open(n_components, show, folder):
+    points = np.random.default_rng(0).normal(size=(40, n_components))
+    labels = np.resize(["a", NASTY], 40)
+    display = ProjectionDisplay(points, labels=labels, selected=[1], names=[NASTY] * 40)
+    display.write_html(folder / "other.html", title=NASTY)
+    page = show(folder / "other.html")
+    assert page.title() == NASTY
+    assert page.evaluate("window.hit") is None
+    page.keyboard.press("/")
+    page.keyboard.type("onerror")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#tray output") == "40"
+    assert screenshot(page, clip=page.locator("#stage").bounding_box()).std() > 5
+
+
+@pytest.mark.parametrize("n_points", [1, 2001])
+def test_small_and_constant_maps_open(n_points, show, folder):
+    ProjectionDisplay(np.zeros((n_points, 2))).write_html(folder / "small.html")
+    page = show(folder / "small.html")
+    box = page.locator("#stage").bounding_box()
+    middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+    page.mouse.move(*middle)
+    page.wait_for_selector("#card:visible")
+    assert screenshot(page, clip=box).std() > 0.5
+
+
+@pytest.mark.parametrize("n_points", [100_000, 150_000])
+def test_very_many_points_draw_and_all_can_be_selected(n_points, show, folder):
+    points = np.random.default_rng(0).normal(size=(n_points, 2)).astype(np.float32)
+    path = folder / "many.html"
+    ProjectionDisplay(points, labels=np.arange(n_points) % 40).write_html(path)
+    assert path.stat().st_size < 10e6
+    page = show(path)
+    kinds = page.evaluate("document.querySelector('#map')._fullData.map(trace => trace.type)")
+    assert kinds == (["scattergl"] if n_points == 100_000 else ["heatmap", "scattergl"])
+    assert ("50,0" in page.inner_text("#notice")) == (n_points > 100_000)
+    page.keyboard.press("n")
+    settle(page)
+    box = page.locator("#stage").bounding_box()
+    picture = screenshot(page, clip=box)
+    # A normal cloud: dense in the middle, nothing in the corners.
+    height, width = picture.shape[:2]
+    assert np.ptp(picture[height // 2 - 20 : height // 2 + 20, width // 2 - 20 : width // 2 + 20])
+    assert (picture[5:25, 5:25] == 255).all()
+    page.keyboard.press("b")
+    drag(page, whole_stage(page))
+    assert page.inner_text("#tray output") == f"{n_points:,}"
