@@ -197,6 +197,8 @@ class ProjectionDisplay(InteractiveMixin, SavableFigureMixin):
         dot_size : float, default=50
             Area of a dot in square points on a map of up to 500 points. On a larger map the
             area shrinks in proportion, to no less than 1, so that dots do not hide each other.
+            Above 50,000 points of 1 or 2 coordinates a shading of their density takes their
+            place: the fuller, the more opaque, in the mean colour.
 
         figsize : tuple of float, default=(12, 10)
             Width and height of a new figure in inches.
@@ -209,8 +211,10 @@ class ProjectionDisplay(InteractiveMixin, SavableFigureMixin):
             Text above the map.
 
         annotate : bool, default=True
-            Write each group's name at its middle. Otherwise a legend names the groups, as long as
-            they are few.
+            Write each group's name at its middle, or beside it with a line where names would
+            overlap (on a map of 3 coordinates they may). A name that finds no room on the map is
+            left out, of the smallest groups first. Otherwise a legend names the groups, as long
+            as they are few.
 
         show_axes : bool, default=False
             Draw the axes. The coordinates of such a map have no meaning of their own.

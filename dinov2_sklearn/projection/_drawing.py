@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ._colors import HIGHLIGHT, NO_GROUP, PLAIN, Groups, group_points, is_continuous
+from ._density import shade
+from ._labels import add_labels
 from ._palette import PALETTE
 
 if TYPE_CHECKING:
@@ -16,13 +23,13 @@ if TYPE_CHECKING:
 FULL_SIZE_POINTS = 500
 # A vector file with more marks than this is slow to open: the dots go in as a picture.
 VECTOR_POINTS = 20_000
+# Of more than this, dots would hide one another: their density is drawn.
+DENSITY_POINTS = 50_000
 INK = "#23272F"
 
 
 def new_axes(n_dimensions: int, figsize: tuple[float, float]) -> Axes:
     """Make axes in a figure that pyplot does not know."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=figsize, layout="constrained")
     return figure.add_subplot(projection="3d" if n_dimensions == 3 else None)
 
@@ -38,17 +45,21 @@ def draw_map(
     annotate: bool,
 ) -> None:
     """Draw the points, what their colours mean, and the selected ones."""
-    size = max(dot_size * min(1.0, FULL_SIZE_POINTS / len(positions)), min(1.0, dot_size))
     groups, palette = None, [PLAIN]
     if labels is None:
-        colors = np.full(len(positions), PLAIN, dtype=object)
+        colors = np.tile(to_rgb(PLAIN), (len(positions), 1))
     elif is_continuous(labels):
         colors = _draw_scale(ax, labels, cmap)
     else:
         groups = group_points(labels, positions)
         palette = groups.colors(_palette(cmap, len(groups.names)))
-        colors = np.array([*palette, NO_GROUP], dtype=object)[groups.codes]
-    handles = _draw_points(ax, positions, colors, selected, size, plain=labels is None)
+        colors = np.array([to_rgb(color) for color in [*palette, NO_GROUP]])[groups.codes]
+    is_faint, size = selected is not None, _shrunk(dot_size, len(positions))
+    if len(positions) > DENSITY_POINTS and positions.shape[1] == 2:
+        _draw_density(ax, positions, colors, is_faint)
+    else:
+        _draw_points(ax, positions, colors, size, is_faint)
+    handles = _mark_selected(ax, positions, colors, selected, size, plain=labels is None)
     if groups is not None and annotate:
         _write_names(ax, groups)
     elif groups is not None and len(groups.names) <= len(PALETTE):
@@ -67,31 +78,60 @@ def draw_frame(ax: Axes, title: str | None, show_axes: bool, equal: bool) -> Non
         ax.set_axis_off()
 
 
+def _shrunk(dot_size: float, n_points: int) -> float:
+    return max(dot_size * min(1.0, FULL_SIZE_POINTS / n_points), min(1.0, dot_size))
+
+
 def _draw_points(
     ax: Any,  # of two dimensions or three
     positions: NDArray[np.float64],
-    colors: NDArray,
-    selected: NDArray[np.intp] | None,
+    colors: NDArray[np.float64],
     size: float,
-    plain: bool,
-) -> list[Any]:
+    is_faint: bool,
+) -> None:
     # In an order that mixes the groups, so that none is drawn over all others.
     order = np.random.RandomState(0).permutation(len(positions))
     ax.scatter(
         *positions[order].T,
         s=size,
-        c=colors[order].tolist(),
-        alpha=0.8 if selected is None else 0.35,
+        c=colors[order],
+        alpha=0.35 if is_faint else 0.8,
         linewidths=0,
         rasterized=len(positions) > VECTOR_POINTS,
     )
+
+
+def _draw_density(
+    ax: Axes, positions: NDArray[np.float64], colors: NDArray[np.float64], is_faint: bool
+) -> None:
+    picture, extent = shade(positions, colors)
+    image = ax.imshow(
+        picture,
+        extent=extent,
+        origin="lower",
+        alpha=0.5 if is_faint else None,
+        interpolation="nearest",
+        aspect="auto",
+    )
+    image.sticky_edges.x.clear()  # or there would be no margin around it
+    image.sticky_edges.y.clear()
+    ax.autoscale()
+
+
+def _mark_selected(
+    ax: Any,
+    positions: NDArray[np.float64],
+    colors: NDArray[np.float64],
+    selected: NDArray[np.intp] | None,
+    size: float,
+    plain: bool,
+) -> list[Any]:
     if selected is None or len(selected) == 0:
         return []
-    marks = [HIGHLIGHT] * len(selected) if plain else colors[selected].tolist()
     ax.scatter(
         *positions[selected].T,
         s=max(2.2 * size, 22),
-        c=marks,
+        c=np.tile(to_rgb(HIGHLIGHT), (len(selected), 1)) if plain else colors[selected],
         edgecolors=INK,
         linewidths=1.1,
         zorder=3,
@@ -100,15 +140,11 @@ def _draw_points(
 
 
 def _draw_scale(ax: Axes, labels: NDArray, cmap: str | None) -> NDArray:
-    from matplotlib import colormaps
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize, to_hex
-
     finite = np.isfinite(labels)
     limits = (labels[finite].min(), labels[finite].max()) if finite.any() else (0, 1)
     scale = ScalarMappable(Normalize(*limits), colormaps[cmap or "viridis"])
-    colors = np.full(len(labels), NO_GROUP, dtype=object)
-    colors[finite] = [to_hex(color) for color in scale.to_rgba(labels[finite])]
+    colors = np.tile(to_rgb(NO_GROUP), (len(labels), 1))
+    colors[finite] = scale.to_rgba(labels[finite])[:, :3]
     bar = ax.figure.colorbar(scale, ax=ax, shrink=0.6, aspect=30, pad=0.02)
     bar.outline.set_visible(False)
     return colors
@@ -117,28 +153,26 @@ def _draw_scale(ax: Axes, labels: NDArray, cmap: str | None) -> NDArray:
 def _palette(cmap: str | None, n_groups: int) -> tuple[str, ...] | None:
     if cmap is None:
         return None
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
     colors = colormaps[cmap].resampled(max(n_groups, 1))
     return tuple(to_hex(colors(i)) for i in range(max(n_groups, 1)))
 
 
 def _write_names(ax: Any, groups: Groups) -> None:
-    from matplotlib.patheffects import withStroke
-
-    halo = [withStroke(linewidth=3, foreground="white", alpha=0.85)]
+    sizes = np.bincount(groups.codes[groups.codes >= 0], minlength=len(groups.names))
+    order = np.argsort(-sizes, kind="stable")
     size = 12 if len(groups.names) <= 30 else 8
-    for name, center in zip(groups.names, groups.centers, strict=True):
+    names = [groups.names[group] for group in order]
+    if ax.name != "3d":
+        add_labels(ax, names, groups.centers[order], size, INK)
+        return
+    for name, center in zip(names, groups.centers[order], strict=True):
         text = ax.text(*center, name, ha="center", va="center", zorder=4)
-        text.set(fontsize=size, fontweight="bold", color=INK, path_effects=halo)
+        text.set(fontsize=size, fontweight="bold", color=INK)
         text.set_parse_math(False)
-        text.set_in_layout(False)  # it lies on the map, whose limits may not be settled yet
+        text.set_in_layout(False)
 
 
 def _dot(name: str, color: str, edge: str = "none") -> Any:
-    from matplotlib.lines import Line2D
-
     return Line2D(
         [],
         [],

@@ -4,12 +4,17 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from dinov2_sklearn.projection import ProjectionDisplay, UMAPProjector
 from dinov2_sklearn.projection._colors import NO_GROUP, group_points
+from dinov2_sklearn.projection._density import FAINTEST, shade
+from dinov2_sklearn.projection._labels import arrange
 from dinov2_sklearn.projection._palette import PALETTE
 from dinov2_sklearn.projection._points import as_selection
 
@@ -38,10 +43,98 @@ def test_every_point_is_drawn_once_in_the_colour_of_its_group():
 
 def test_group_names_stand_on_their_groups():
     display = ProjectionDisplay.from_coordinates(POINTS, labels=THIRDS)
-    texts = {text.get_text(): text.get_position() for text in display.ax_.texts}
+    texts = {text.get_text(): text.xy for text in display.ax_.texts}
     assert sorted(texts) == ["north", "south", "west"]
     for name, position in texts.items():
         assert (POINTS[name == THIRDS] == position).all(axis=1).any()
+
+
+@pytest.mark.parametrize("n_groups", [5, 40, 100])
+@pytest.mark.parametrize("spread", [0.0, 0.3, 5.0])
+def test_names_do_not_overlap(n_groups, spread, tmp_path):
+    rng = np.random.default_rng(n_groups)
+    labels = np.arange(1000) % n_groups
+    points = rng.normal(size=(n_groups, 2))[labels] * spread + rng.normal(size=(1000, 2)) * 0.3
+    display = ProjectionDisplay.from_coordinates(points, labels=labels)
+    boxes = {}
+    for text in display.ax_.texts:
+        # As it is drawn, when its place is settled.
+        text.draw = lambda renderer, text=text, draw=text.draw: (
+            draw(renderer),
+            boxes.update({text.get_text(): Text.get_window_extent(text, renderer).extents}),
+        )
+    display.save(tmp_path / "map.png", dpi=80)
+    window = display.ax_.get_window_extent().extents * 80 / display.figure_.dpi
+    assert len(boxes) == n_groups
+    boxes = np.array(list(boxes.values()))
+    lower = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    upper = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    overlap = (lower < upper).all(axis=2)
+    np.fill_diagonal(overlap, False)
+    assert not overlap.any()
+    assert (boxes[:, :2] >= window[:2] - 1).all()
+    assert (boxes[:, 2:] <= window[2:] + 1).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_boxes_are_placed_apart_inside_or_not_at_all(n_boxes, seed):
+    rng = np.random.default_rng(seed)
+    anchors, sizes = rng.uniform(-10, 110, (n_boxes, 2)), rng.uniform(1, [60, 10], (n_boxes, 2))
+    places = arrange(anchors, sizes, np.array([[0.0, 0.0], [100.0, 100.0]]))
+    placed = np.isfinite(places).all(axis=1)
+    assert placed[0]
+    places, sizes = places[placed], sizes[placed]
+    assert (places - sizes / 2 >= -1e-9).all()
+    assert (places + sizes / 2 <= 100 + 1e-9).all()
+    apart = np.abs(places[:, None] - places) - (sizes[:, None] + sizes) / 2
+    assert (apart.max(axis=2)[np.triu_indices(len(places), 1)] >= -1e-9).all()
+
+
+def test_a_name_with_room_stands_on_its_group():
+    anchors = np.array([[50.0, 50.0], [20.0, 80.0]])
+    places = arrange(anchors, np.full((2, 2), 10.0), np.array([[0.0, 0.0], [100.0, 100.0]]))
+    np.testing.assert_array_equal(places, anchors)
+
+
+@pytest.mark.parametrize("labels", ["none", "groups", "measurements"])
+def test_more_than_fifty_thousand_points_are_shaded(labels, tmp_path):
+    rng = np.random.default_rng(0)
+    points = np.vstack([rng.normal(size=(60_000, 2)), [[9.0, 9.0]]])
+    values = {
+        "none": None,
+        "groups": np.arange(60_001) % 2,
+        "measurements": np.append(rng.random(60_000), np.nan),
+    }
+    display = ProjectionDisplay.from_coordinates(points, labels=values[labels], selected=[60_000])
+    (image,) = display.ax_.images
+    (marks,) = display.ax_.collections
+    assert np.asarray(marks.get_offsets()).tolist() == [[9, 9]]
+    limits = np.array([display.ax_.get_xlim(), display.ax_.get_ylim()])
+    assert (limits[:, 0] < points.min(axis=0)).all()
+    assert (limits[:, 1] > points.max(axis=0)).all()
+    opacity = np.asarray(image.get_array())[..., 3]
+    assert opacity[-1, -1] == FAINTEST  # one point alone is still seen
+    assert opacity.max() == 1
+    display.save(tmp_path / "map.png", dpi=30)
+
+
+def test_shading_counts_and_mixes():
+    points = np.array([[0.0, 0.0]] * 8 + [[1.0, 0.5]] * 2)
+    colors = np.array([[1.0, 0, 0]] * 8 + [[0, 0, 1.0], [0, 1.0, 0]])
+    picture, extent = shade(points, colors)
+    full = picture[picture[..., 3] > 0]
+    np.testing.assert_allclose(full[0], [1, 0, 0, 1])
+    np.testing.assert_allclose(full[1], [0, 0.5, 0.5, FAINTEST + (1 - FAINTEST) / 3])
+    assert extent[0] == extent[2] == 0
+    assert extent[1] > 1
+    assert extent[3] > 0.5
+
+
+def test_a_map_without_extent_is_shaded_too(tmp_path):
+    display = ProjectionDisplay.from_coordinates(np.zeros((50_001, 1)))
+    display.save(tmp_path / "map.png", dpi=30)
+    ProjectionDisplay.from_coordinates(np.zeros((50_001, 2))).save(tmp_path / "map.png", dpi=30)
 
 
 def test_no_group_is_grey_and_nameless():
