@@ -25,6 +25,7 @@ _HOMES = {
     "load_selection": "selections",
     "make_demo_images": "datasets",
     "open_shards": "extraction",
+    "projection_report": "projection",
     "save_embeddings": "io",
     "selection_report": "selection",
 }
@@ -45,6 +46,7 @@ __all__ = [
     "load_selection",
     "make_demo_images",
     "open_shards",
+    "projection_report",
     "save_embeddings",
     "selection_report",
 ]
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
     from .extraction import DINOv2Transformer, EmbeddingCache, extract_to_shards, open_shards
     from .images import ImageDataset, list_images
     from .io import Embeddings, load_embeddings, save_embeddings
-    from .projection import ProjectionDisplay, UMAPProjector
+    from .projection import ProjectionDisplay, UMAPProjector, projection_report
     from .selection import DiversitySampler, selection_report
     from .selections import load_selection
 

@@ -2,11 +2,13 @@
 
 :class:`UMAPProjector` lays the rows of an embedding matrix out on a small number of coordinates,
 places new rows on the same map and clusters it. :class:`ProjectionDisplay` draws such a map as a
-picture or as one self-contained web page. Importing this room loads neither umap and numba nor
+picture or as one self-contained web page, and :func:`projection_report` says how well it keeps
+neighbours. Importing this room loads neither umap and numba nor
 matplotlib and plotly: each is loaded by the first call that needs it.
 """
 
 from ._display import ProjectionDisplay
 from ._projector import UMAPProjector
+from ._report import ProjectionReport, projection_report
 
-__all__ = ["ProjectionDisplay", "UMAPProjector"]
+__all__ = ["ProjectionDisplay", "ProjectionReport", "UMAPProjector", "projection_report"]

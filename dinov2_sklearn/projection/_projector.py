@@ -22,7 +22,7 @@ from ._layout import (
 from ._neighbors import nearest_rows, self_neighbors
 from ._placement import average_by_distance, membership_strengths, refine_positions
 from ._representation import in_metric, reduce_rows, scale_rows, settle_components
-from ._rows import first_occurrences, map_blocks, match_rows
+from ._rows import check_finite, first_occurrences, map_blocks, match_rows
 from ._views import MapViewsMixin
 
 # Fewer distinct rows than this have no neighbourhoods to speak of: they get their principal axes.
@@ -306,7 +306,11 @@ class UMAPProjector(
 
     def _validate(self, X: ArrayLike, reset: bool) -> NDArray[np.float32]:
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and an error
-            return validate_data(self, X, dtype=np.float32, order="C", reset=reset)
+            data = validate_data(
+                self, X, dtype=np.float32, order="C", ensure_all_finite=False, reset=reset
+            )
+        check_finite(data, "Input X")
+        return data
 
     def _learn_axes(self, rows: NDArray[np.float32], seed: int | None) -> None:
         self.pca_mean_: NDArray[np.float32] | None = None

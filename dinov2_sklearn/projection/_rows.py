@@ -9,6 +9,23 @@ BLOCK_ROWS = 256
 """Rows handled at a time. Every block has exactly this many, the last one padded with zeros."""
 
 
+def check_finite(rows: NDArray, name: str) -> None:
+    """Refuse NaN and infinity, and say in which rows they are."""
+    bad = np.concatenate(
+        [
+            start + np.flatnonzero(~np.isfinite(rows[start : start + 4096]).all(axis=1))
+            for start in range(0, len(rows), 4096)
+        ]
+    )
+    if len(bad):
+        shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+        raise ValueError(
+            f"{name} contains NaN, infinity or a value too large for float32 in {len(bad)} of "
+            f"{len(rows)} rows (index {shown}). Leave these rows out, or find out why their "
+            "embeddings failed."
+        )
+
+
 def map_blocks(
     function: Callable[[NDArray], NDArray], rows: NDArray, n_columns: int
 ) -> NDArray[np.float32]:

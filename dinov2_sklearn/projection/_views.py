@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ._clusters import cluster_points
 from ._display import ProjectionDisplay
 from ._layout import draw_seed
+from ._report import ProjectionReport, projection_report
 
 
 class MapViewsMixin:
     """Mixin for estimators with a map in ``embedding_``."""
 
     embedding_: NDArray[np.float32]
+    metric: str
     random_state: int | np.random.RandomState | None
+    transform: Callable[[ArrayLike], NDArray[np.float32]]
 
     def cluster(self, n_clusters: int = 100, method: str = "kmeans") -> NDArray[np.intp]:
         """Cluster the points of the map.
@@ -43,6 +46,26 @@ class MapViewsMixin:
         seed = draw_seed(self.random_state)
         self.labels_ = cluster_points(self.embedding_, n_clusters, method, seed)
         return self.labels_
+
+    def projection_report(self, X: ArrayLike, n_neighbors: int = 15) -> ProjectionReport:
+        """Measure how well the map keeps the neighbours of rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+            Rows of `fit`, or new ones, which are then placed as `transform` places them.
+
+        n_neighbors : int, default=15
+            Neighbours a row, itself not counted.
+
+        Returns
+        -------
+        report : ProjectionReport
+            Trustworthiness and neighbour recall. Of more than 2,000 rows, so many are judged,
+            each among all rows; `projection_report` has more options.
+        """
+        points = self.transform(X)
+        return projection_report(X, points, n_neighbors=n_neighbors, metric=self.metric)
 
     def plot_static(
         self,

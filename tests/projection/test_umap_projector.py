@@ -269,12 +269,31 @@ def test_rows_of_zeros_are_announced_under_cosine_only(digits):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
-def test_values_that_are_no_float32_are_refused(bad, fitted):
-    rows = np.ones((20, 64))
-    rows[7, 1] = bad
-    for refuse in (UMAPProjector().fit, fitted.transform):
-        with pytest.raises(ValueError, match="NaN|infinity"):
+def test_values_that_are_no_float32_are_refused_and_their_rows_named(bad, fitted):
+    rows = np.ones((5000, 64))
+    rows[[7, 4999], 1] = bad
+    for refuse in (
+        UMAPProjector().fit,
+        fitted.transform,
+        pickle.loads(pickle.dumps(fitted)).partial_fit,
+    ):
+        with pytest.raises(ValueError, match=r"in 2 of 5000 rows \(index 7, 4999\)"):
             refuse(rows)
+
+
+@pytest.mark.parametrize("n_components", [1, 3, 50])
+@pytest.mark.parametrize("n_rows", [5, 60])
+@FEW_ROWS
+def test_any_number_of_coordinates(n_components, n_rows, digits):
+    rows = digits[0][:n_rows]
+    projector = UMAPProjector(n_components=n_components, n_epochs=10).fit(rows)
+    assert projector.embedding_.shape == (n_rows, n_components)
+    assert np.isfinite(projector.transform(digits[1][:3])).all()
+
+
+def test_one_neighbour_is_refused():
+    with pytest.raises(ValueError, match=r"'n_neighbors' .* in the range \[2, inf\). Got 1"):
+        UMAPProjector(n_neighbors=1).fit(np.eye(9))
 
 
 def test_the_auto_rule_for_pca():
