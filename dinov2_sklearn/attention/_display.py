@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.utils.validation import check_is_fitted
 
 from .._figures import SavableFigureMixin
 from ..images import check_images
-from ._maps import reduce_heads
+from ._maps import AttentionMaps
+from ._query import Query
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
     from ._inspector import PatchAttentionInspector
 
 __all__ = ["AttentionDisplay"]
 
-_PANEL_INCHES = 2.4
-_PANELS_ACROSS = 6
+_KINDS = ("overlay", "heads", "layers", "rollout", "pca")
 
 
 class AttentionDisplay(SavableFigureMixin):
@@ -35,12 +34,12 @@ class AttentionDisplay(SavableFigureMixin):
 
     Parameters
     ----------
-    images : sequence of ndarray of shape (height, width, 3), dtype uint8
-        The pictures that the model saw.
-    attention : sequence of ndarray of shape (n_heads, grid_h, grid_w)
-        The attention of one block's heads over the patches of each picture.
+    maps : sequence of AttentionMaps
+        What `PatchAttentionInspector.inspect` found in each image.
+    patch_rgb : sequence of ndarray of shape (grid_h, grid_w, 3), dtype uint8, default=None
+        The colours of each image's patches, for ``kind="pca"``.
     titles : sequence of str, default=None
-        A title for each picture.
+        A title for each image.
 
     Attributes
     ----------
@@ -61,39 +60,43 @@ class AttentionDisplay(SavableFigureMixin):
     Examples
     --------
     >>> import numpy as np
-    >>> from dinov2_sklearn.attention import AttentionDisplay
+    >>> from dinov2_sklearn.attention import AttentionDisplay, AttentionMaps
     >>> rng = np.random.default_rng(0)
-    >>> image = rng.integers(0, 256, (56, 84, 3), dtype=np.uint8)
-    >>> display = AttentionDisplay([image], [rng.random((6, 4, 6))], titles=["noise"])
-    >>> len(display.plot().axes_)
-    2
-    >>> len(display.plot(kind="heads").axes_)
-    7
+    >>> maps = AttentionMaps(
+    ...     attention=rng.random((3, 6, 4, 6), dtype=np.float32),
+    ...     layers=(0, 1, 2),
+    ...     patch_tokens=rng.random((4, 6, 8), dtype=np.float32),
+    ...     image=rng.integers(0, 256, (56, 84, 3), dtype=np.uint8),
+    ... )
+    >>> display = AttentionDisplay([maps], titles=["noise"])
+    >>> [len(display.plot(kind=kind).axes_) for kind in ("overlay", "heads", "layers")]
+    [2, 7, 4]
     """
 
     def __init__(
         self,
-        images: Sequence[NDArray[np.uint8]],
-        attention: Sequence[NDArray[Any]],
+        maps: Sequence[AttentionMaps],
         *,
+        patch_rgb: Sequence[NDArray[np.uint8]] | None = None,
         titles: Sequence[str] | None = None,
     ) -> None:
-        self.images = [np.asarray(image) for image in images]
-        self.attention = [np.asarray(maps) for maps in attention]
+        self.maps = list(maps)
+        self.patch_rgb = None if patch_rgb is None else list(patch_rgb)
         self.titles = None if titles is None else list(titles)
-        counts = {len(self.images), len(self.attention), len(self.titles or self.images)}
-        if counts == {0} or len(counts) > 1:
-            n_titles = "no" if self.titles is None else len(self.titles)
-            raise ValueError(
-                f"Give one attention, and one title if any, for each image: got "
-                f"{len(self.images)} images, {len(self.attention)} attentions and {n_titles} "
-                "titles."
-            )
-        for maps in self.attention:
-            if maps.ndim != 3 or len(maps) != len(self.attention[0]):
+        if not self.maps:
+            raise ValueError("There is nothing to display: maps is empty.")
+        for name, values in (("patch_rgb", self.patch_rgb), ("titles", self.titles)):
+            if values is not None and len(values) != len(self.maps):
                 raise ValueError(
-                    "Each attention must be of shape (n_heads, grid_h, grid_w), with as many "
-                    f"heads as the first, {self.attention[0].shape}; got {maps.shape}."
+                    f"{name} must have one entry for each image: got {len(values)} for "
+                    f"{len(self.maps)} images."
+                )
+        first = self.maps[0].attention.shape[:2]
+        for other in self.maps:
+            if other.attention.shape[:2] != first:
+                raise ValueError(
+                    "All maps must hold as many layers and heads as the first, "
+                    f"{first[0]} and {first[1]}; got {other.attention.shape[:2]}."
                 )
 
     @classmethod
@@ -102,9 +105,11 @@ class AttentionDisplay(SavableFigureMixin):
         estimator: PatchAttentionInspector,
         images: Any,
         *,
+        kind: str = "overlay",
         layer: int | None = None,
         head: int | None = None,
         head_reduction: str | None = None,
+        query: Query | None = None,
         titles: Sequence[str] | None = None,
         **plot_options: Any,
     ) -> AttentionDisplay:
@@ -113,15 +118,19 @@ class AttentionDisplay(SavableFigureMixin):
         Parameters
         ----------
         estimator : PatchAttentionInspector
-            Computes it.
+            Computes it. For ``kind="pca"`` it must be fitted.
         images : path, PIL image or uint8 array, or several of these
             What to look at.
+        kind : {"overlay", "heads", "layers", "rollout", "pca"}, default="overlay"
+            See `plot`.
         layer : int, default=None
             The block, negative from the end. None takes the estimator's.
         head : int, default=None
             The head to draw, negative from the end. None takes the estimator's.
         head_reduction : {"mean", "max", "min"}, default=None
             How all heads are made one where no head is chosen. None takes the estimator's.
+        query : "cls", int or (int, int), default=None
+            The token that looks. None takes the estimator's.
         titles : sequence of str, default=None
             A title for each image.
         **plot_options : dict
@@ -136,19 +145,26 @@ class AttentionDisplay(SavableFigureMixin):
         ImageDecodeError
             If an image cannot be decoded.
         ValueError
-            If there is no such layer or head.
+            If there is no such kind, layer or head.
 
         Notes
         -----
-        Cost is one forward pass an image, each for itself, since their shapes may differ.
+        Cost is that of `PatchAttentionInspector.inspect_many`.
         """
+        _check_kind(kind)
+        if kind == "pca":
+            check_is_fitted(estimator, "patch_pca_")
         several = (
             [images] if _is_single(images) else check_images(images, estimator_name=cls.__name__)
         )
         layer = estimator.layer if layer is None else layer
-        maps = [estimator.inspect(image, layers=layer) for image in several]
-        display = cls([m.image for m in maps], [m.attention[0] for m in maps], titles=titles)
-        return display.plot(
+        maps = list(estimator.inspect_many(several, None if kind == "layers" else layer, query))
+        colors = None
+        if kind == "pca":
+            colors = [estimator.patch_pca_.colors(m.patch_tokens) for m in maps]
+        return cls(maps, patch_rgb=colors, titles=titles).plot(
+            kind=kind,
+            layer=layer,
             head=estimator.head if head is None else head,
             head_reduction=head_reduction or estimator.head_reduction,
             **plot_options,
@@ -159,6 +175,7 @@ class AttentionDisplay(SavableFigureMixin):
         axes: Any = None,
         *,
         kind: str = "overlay",
+        layer: int | None = None,
         head: int | None = None,
         head_reduction: str = "mean",
         percentiles: tuple[float, float] | None = (1, 99),
@@ -174,10 +191,15 @@ class AttentionDisplay(SavableFigureMixin):
         axes : sequence of matplotlib Axes, default=None
             Axes to draw on, one for each panel: of each image the picture, then its maps. None
             makes a figure.
-        kind : {"overlay", "heads"}, default="overlay"
-            One map an image, of `head` or of all heads reduced; or one map for each head.
+        kind : {"overlay", "heads", "layers", "rollout", "pca"}, default="overlay"
+            What is beside each image. "overlay": one map, of `layer` and of `head` or all heads
+            reduced. "heads": a map for each head of `layer`. "layers": a map for each layer there
+            is. "rollout": one map, of the attention followed from `layer` down to the image.
+            "pca": the colours of its patches.
+        layer : int, default=None
+            The block to draw, negative from the end; None draws the last there is.
         head : int, default=None
-            The head to draw as "overlay", negative from the end; None reduces all heads.
+            The head to draw, negative from the end; None reduces all heads.
         head_reduction : {"mean", "max", "min"}, default="mean"
             How all heads are made one.
         percentiles : (float, float), default=(1, 99)
@@ -201,92 +223,65 @@ class AttentionDisplay(SavableFigureMixin):
         Raises
         ------
         ValueError
-            For an unknown kind, a head out of range, or axes that are too few or too many.
+            For an unknown kind, a layer or a head that is not there, "pca" without colours, or
+            axes that are too few or too many.
         """
-        chosen = self._choose(kind, head, head_reduction)
-        limits = [[_limits(grid, percentiles) for grid in maps] for maps in chosen]
-        panels = self._panels(axes, 1 + len(chosen[0]), figsize)
-        style = {"cmap": cmap, "alpha": alpha, "interpolation": interpolation}
-        for row, image, maps, ends in zip(panels, self.images, chosen, limits, strict=True):
+        from ._drawing import draw_colors, draw_overlay, new_panels
+
+        drawn, names = self._choose(_check_kind(kind), layer, head, head_reduction)
+        images = [maps.image for maps in self.maps]
+        panels = new_panels(axes, images, 1 + len(names), figsize)
+        for row, image, grids in zip(panels, images, drawn, strict=True):
             row[0].imshow(image)
-            for ax, grid, (low, high) in zip(row[1:], maps, ends, strict=True):
-                _overlay(ax, image, grid, vmin=low, vmax=high, **style)
-        self._write_titles(panels, heads=kind == "heads")
+            for ax, grid in zip(row[1:], grids, strict=True):
+                if kind == "pca":
+                    draw_colors(ax, image, grid, interpolation)
+                else:
+                    draw_overlay(ax, image, grid, percentiles, cmap, alpha, interpolation)
+        for row, title in zip(panels, self.titles or [], strict=False):
+            # A file's name may hold a $.
+            row[0].set_title(title, fontsize=9, parse_math=False)
+        for row in panels:
+            for ax, name in zip(row[1:], names, strict=True):
+                ax.set_title(name, fontsize=9)
         self.axes_: NDArray = panels.ravel()
         self.figure_: Figure | SubFigure = self.axes_[0].figure
         return self
 
-    def _choose(self, kind: str, head: int | None, head_reduction: str) -> list[NDArray]:
-        """Return the maps to draw of each image, of shape (n_maps, grid_h, grid_w)."""
-        if kind not in ("overlay", "heads"):
-            raise ValueError(f"kind must be 'overlay' or 'heads', got {kind!r}.")
+    def _choose(
+        self, kind: str, layer: int | None, head: int | None, head_reduction: str
+    ) -> tuple[list[list[NDArray]], list[str]]:
+        """Return the grids to draw beside each image, and their names."""
+        first = self.maps[0]
+        if kind == "pca":
+            if self.patch_rgb is None:
+                raise ValueError(
+                    'kind="pca" draws the colours of patches: give patch_rgb, or use '
+                    "AttentionDisplay.from_estimator with a fitted inspector."
+                )
+            return [[colors] for colors in self.patch_rgb], [""]
+        if kind == "rollout":
+            return [[maps.rollout(layer, head_reduction)] for maps in self.maps], [""]
         if kind == "heads":
-            return self.attention
-        return [reduce_heads(maps, head, head_reduction, axis=0)[None] for maps in self.attention]
+            heads = range(first.attention.shape[1])
+            grids = [[maps.select(layer, head) for head in heads] for maps in self.maps]
+            return grids, [f"head {head}" for head in heads]
+        if kind == "layers":
+            grids = [
+                [maps.select(layer, head, head_reduction) for layer in maps.layers]
+                for maps in self.maps
+            ]
+            return grids, [f"layer {layer}" for layer in first.layers]
+        return [[maps.select(layer, head, head_reduction)] for maps in self.maps], [""]
 
-    def _panels(self, axes: Any, n_each: int, figsize: tuple[float, float] | None) -> NDArray:
-        """Return axes of shape (n_images, n_each), without frames."""
-        n_images = len(self.images)
-        n_panels = n_images * n_each
-        if axes is None:
-            flat = _new_axes(n_panels, _columns(n_images, n_each), self._aspect(), figsize)
-        else:
-            flat = np.asarray(axes, dtype=object).ravel()
-        if len(flat) != n_panels:
-            raise ValueError(
-                f"{n_images} images of {n_each} panels each need {n_panels} axes, got {len(flat)}."
-            )
-        for ax in flat:
-            ax.set_axis_off()
-        return flat.reshape(n_images, n_each)
 
-    def _aspect(self) -> float:
-        """Return the height of a panel over its width: that of the tallest image, within reason."""
-        tallest = max(image.shape[0] / image.shape[1] for image in self.images)
-        return min(max(tallest, 0.4), 2.5)
-
-    def _write_titles(self, panels: NDArray, heads: bool) -> None:
-        for row, title in zip(panels, self.titles or [], strict=False):
-            # A file's name may hold a $.
-            row[0].set_title(title, fontsize=9, parse_math=False)
-        if heads:
-            for row in panels:
-                for i, ax in enumerate(row[1:]):
-                    ax.set_title(f"head {i}", fontsize=9)
+def _check_kind(kind: str) -> str:
+    if kind not in _KINDS:
+        raise ValueError(f"kind must be one of {', '.join(map(repr, _KINDS))}, got {kind!r}.")
+    return kind
 
 
 def _is_single(images: Any) -> bool:
     if isinstance(images, np.ndarray):
         return images.dtype == np.uint8 and images.ndim in (2, 3)
     return isinstance(images, (str, bytes, os.PathLike, Image.Image))
-
-
-def _limits(grid: NDArray, percentiles: tuple[float, float] | None) -> tuple[float, float]:
-    low, high = np.percentile(grid, (0, 100) if percentiles is None else percentiles)
-    return float(low), float(high)
-
-
-def _columns(n_images: int, n_each: int) -> int:
-    if n_images > 1:
-        return n_each * min(n_images, max(1, _PANELS_ACROSS // n_each))
-    return n_each if n_each <= 4 else math.ceil(math.sqrt(n_each))
-
-
-def _new_axes(
-    n_panels: int, n_columns: int, aspect: float, figsize: tuple[float, float] | None
-) -> NDArray:
-    """Make axes in a figure that pyplot does not know; spare places stay empty."""
-    from matplotlib.figure import Figure
-
-    n_rows = -(-n_panels // n_columns)
-    if figsize is None:
-        figsize = (_PANEL_INCHES * n_columns, _PANEL_INCHES * aspect * n_rows)
-    figure = Figure(figsize=figsize, layout="constrained")
-    axes = [figure.add_subplot(n_rows, n_columns, i + 1) for i in range(n_panels)]
-    return np.array(axes, dtype=object)
-
-
-def _overlay(ax: Axes, image: NDArray[np.uint8], grid: NDArray, **style: Any) -> None:
-    height, width = image.shape[:2]
-    ax.imshow(image)
-    ax.imshow(grid, extent=(-0.5, width - 0.5, height - 0.5, -0.5), **style)

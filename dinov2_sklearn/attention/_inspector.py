@@ -2,33 +2,41 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from functools import partial
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.utils.validation import check_is_fitted
 
 from .._figures import check_extension
 from .._sklearn_compat import StrOptions, fit_context
 from ..backbone import BackboneMixin, Checkpoint
-from ..images import ImageDecodeError, Preprocessing, check_images, load_image
-from ..images.reading import ImageReader, map_ahead
+from ..images import Preprocessing, check_images
 from ._display import AttentionDisplay
-from ._maps import AttentionMaps, head_index, reduce_heads
+from ._maps import AttentionMaps
+from ._patch_pca import PatchSample
+from ._query import Query, check_query, head_index, query_token
+from ._seen import whole_patches
+
+if TYPE_CHECKING:
+    from ._look import Looker
 
 __all__ = ["PatchAttentionInspector"]
+
+ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
 
 class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
     """See where in an image a DINOv2 Vision Transformer looks.
 
-    What it gives is the attention of the CLS token over the patches: its softmax weights as the
-    model computes them, over all tokens, of which the columns of the patches are kept. Like
-    `DINOv2Transformer` it is stateless.
+    What it gives is the attention of one token over the patches: its softmax weights as the model
+    computes them, over all tokens, of which the columns of the patches are kept. For that it need
+    not be fitted: `fit` learns the colours of `patch_rgb`.
 
     Parameters
     ----------
@@ -45,6 +53,11 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
         The attention head that `transform` gives, negative from the end. None reduces all heads.
     head_reduction : {"mean", "max", "min"}, default="mean"
         How the heads are made one, patch by patch, with ``head=None``.
+    query : "cls", int or (int, int), default="cls"
+        The token that looks: CLS, a register token by its number, or a patch by its row and column
+        in the grid; numbers may be negative, from the end.
+    invert_foreground : bool, default=False
+        Whether `fit` takes for the foreground the side that gets less of the CLS token's attention.
     image_size : int, default=None
         Edge in pixels of the square that the model sees, rounded to a multiple of the patch with
         a warning. None means the checkpoint's own size, 224 for the published ones. A larger
@@ -64,15 +77,29 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
     num_workers : int, default=4
         Threads that decode and preprocess ahead of the model; 0 does it in the calling thread.
 
+    Attributes
+    ----------
+    patch_pca_ : PatchPCA
+        The foreground and the colours of patch tokens, as arrays; set by `fit`. Its
+        ``attention_ratio`` says how surely the foreground is told from the background.
+
     See Also
     --------
     AttentionDisplay : Draws the attention of one or several images.
     DINOv2Transformer : Turns images into embeddings.
+    save_patch_features : Patch tokens of many images, one file each.
 
     Notes
     -----
     Cost is one forward pass as far as the last block asked for; the attention itself adds one row
-    of ``grid_h * grid_w`` products a head. The model runs its fast attention kernel throughout.
+    of ``grid_h * grid_w`` products a head. The model runs its fast attention kernel throughout, and
+    the rows asked for are all that is kept. `fit_transform` runs the model once.
+
+    `fit` follows the two stages that [1]_ draws its pictures with. The first principal component
+    of all patch tokens falls into two classes; the one that the CLS token attends to more is the
+    foreground. The principal components of the foreground's tokens are red, green and blue.
+    Signs and scales are fixed by the data, so that the same images always give the same colours.
+
     With registers, attention maps are free of the outliers that [2]_ describes. Models with rotary
     position embeddings (DINOv3) are refused. Large JPEGs are decoded at a reduced size, no less
     than twice what the model needs.
@@ -92,6 +119,8 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
     (2, 256)
     >>> inspector.inspect("a.jpg").attention.shape  # doctest: +SKIP
     (11, 6, 16, 16)
+    >>> inspector.fit(["a.jpg", "b.jpg"]).patch_rgb(["c.jpg"])[0].shape  # doctest: +SKIP
+    (16, 16, 3)
     """
 
     _parameter_constraints: dict = {
@@ -99,6 +128,8 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
         "layer": [Integral],
         "head": [Integral, None],
         "head_reduction": [StrOptions({"mean", "max", "min"})],
+        "query": [StrOptions({"cls"}), Integral, tuple, list],
+        "invert_foreground": ["boolean"],
         "keep_aspect": ["boolean"],
     }
 
@@ -110,6 +141,8 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
         layer: int = -1,
         head: int | None = None,
         head_reduction: str = "mean",
+        query: Query = "cls",
+        invert_foreground: bool = False,
         image_size: int | None = None,
         keep_aspect: bool = False,
         device: str = "auto",
@@ -122,12 +155,73 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
         self.layer = layer
         self.head = head
         self.head_reduction = head_reduction
+        self.query = query
+        self.invert_foreground = invert_foreground
         self.image_size = image_size
         self.keep_aspect = keep_aspect
         self.device = device
         self.dtype = dtype
         self.batch_size = batch_size
         self.num_workers = num_workers
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the foreground and the colours of patch tokens, which only `patch_rgb` needs.
+
+        Parameters
+        ----------
+        X : sequence, array, Series or one-column DataFrame of length n
+            Image paths, PIL images, or uint8 arrays of shape (height, width, 3).
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        self : PatchAttentionInspector
+            The same object.
+
+        Raises
+        ------
+        ImageDecodeError
+            If an image cannot be decoded.
+        ValueError, TypeError
+            For a parameter out of range, a bare path, an empty X or one that holds no images.
+        CheckpointError
+            If the checkpoint cannot be found.
+        """
+        images, checkpoint = self._start(X, stacklevel=4)
+        sample = PatchSample(len(images))
+        for maps in self._look_at_layer(images, checkpoint, "cls"):
+            sample.add(maps.patch_tokens, maps.attention[0])
+        self.patch_pca_ = sample.fit(invert=self.invert_foreground)
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
+        """Do what `fit` and `transform` do, running the model once.
+
+        Parameters
+        ----------
+        X, y : see `fit`
+
+        Returns
+        -------
+        ndarray of shape (n, grid_h * grid_w), dtype float32
+            See `transform`.
+        """
+        if self.query != "cls":  # the foreground is told by the CLS token's attention
+            return self.fit(X, y).transform(X)
+        images, checkpoint = self._start(X, stacklevel=5)
+        sample = PatchSample(len(images))
+
+        def sampled() -> Iterator[AttentionMaps]:
+            for maps in self._look_at_layer(images, checkpoint, "cls"):
+                sample.add(maps.patch_tokens, maps.attention[0])
+                yield maps
+
+        rows = self._rows(sampled(), images)
+        self.patch_pca_ = sample.fit(invert=self.invert_foreground)
+        return rows
 
     @fit_context(prefer_skip_nested_validation=True)
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -149,24 +243,20 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
             If an image cannot be decoded.
         ValueError
             For a parameter out of range, or if ``keep_aspect=True`` leads to grids that differ.
+        IndexError
+            If `query` asks for a register or a patch that is not there.
         MemoryError
             If a single image does not fit into memory.
         """
-        images = check_images(X, estimator_name=type(self).__name__)
-        checkpoint = self._checkpoint()
-        self._warn_if_rounded(checkpoint, stacklevel=5)
-        forward = self._make_forward(checkpoint)
-        pixels = self._read(images, self._preprocessing(checkpoint), checkpoint.patch_size)
-        rows = []
-        while batch := list(islice(pixels, self.batch_size)):
-            rows.append(reduce_heads(forward(batch), self.head, self.head_reduction, axis=1))
-        return np.concatenate(rows)
+        images, checkpoint = self._start(X, stacklevel=5)
+        return self._rows(self._look_at_layer(images, checkpoint, self.query), images)
 
     @fit_context(prefer_skip_nested_validation=True)
     def inspect(
         self,
-        image: str | os.PathLike | Image.Image | np.ndarray,
+        image: ImageLike,
         layers: int | Sequence[int] | None = None,
+        query: Query | None = None,
     ) -> AttentionMaps:
         """Look into one image: the attention of every head, and the patch tokens.
 
@@ -176,6 +266,8 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
             A path, a PIL image, or a uint8 array of shape (height, width, 3).
         layers : int or sequence of int, default=None
             The blocks whose attention is wanted, negative from the end. None means all of them.
+        query : "cls", int or (int, int), default=None
+            The token that looks, in place of the inspector's own.
 
         Returns
         -------
@@ -189,35 +281,71 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
             If the image cannot be decoded.
         ValueError
             For a parameter or a layer out of range.
+        IndexError
+            If `query` asks for a register or a patch that is not there.
         """
-        (image,) = check_images([image], estimator_name=f"{type(self).__name__}.inspect")
-        checkpoint = self._checkpoint()
-        blocks = _blocks(layers, checkpoint)
-        self._warn_if_rounded(checkpoint, stacklevel=4)
-        preprocessing = self._preprocessing(checkpoint)
-        rgb = load_image(image, min_size=preprocessing.min_size, exact=False)
-        pixels = preprocessing(rgb)[None]
+        return next(self._inspect([image], layers, query, "inspect"))
 
-        import torch
+    @fit_context(prefer_skip_nested_validation=True)
+    def inspect_many(
+        self,
+        X: Any,
+        layers: int | Sequence[int] | None = None,
+        query: Query | None = None,
+    ) -> Iterator[AttentionMaps]:
+        """Look into images one after the other, running the model on batches of one shape.
 
-        from ._maths import attention_and_tokens
+        Parameters
+        ----------
+        X : sequence, array, Series or one-column DataFrame of length n
+            Image paths, PIL images, or uint8 arrays of shape (height, width, 3).
+        layers, query : see `inspect`
 
-        attention, tokens = attention_and_tokens(
-            self._load(checkpoint),
-            torch.from_numpy(pixels),
-            blocks,
-            token_block=checkpoint.block_index(int(self.layer)),
-        )
-        return AttentionMaps(
-            attention=attention[0].cpu().numpy(),
-            layers=tuple(blocks),
-            patch_tokens=tokens[0].cpu().numpy(),
-            image=preprocessing.to_display(rgb),
-        )
+        Returns
+        -------
+        iterator of AttentionMaps
+            One an image, in the order of X. No more than a batch is held at a time.
+
+        Raises
+        ------
+        ImageDecodeError, ValueError, IndexError
+            See `inspect`. Errors of an image are raised in its turn, those of X at once.
+        """
+        return self._inspect(X, layers, query, "inspect_many")
+
+    def patch_rgb(self, X: Any, *, background: bool = False) -> list[NDArray[np.uint8]]:
+        """Colour the patches of images: patches of one colour are alike, in all images.
+
+        Parameters
+        ----------
+        X : sequence, array, Series or one-column DataFrame of length n
+            Image paths, PIL images, or uint8 arrays of shape (height, width, 3).
+        background : bool, default=False
+            Whether the background is coloured too; otherwise it is black.
+
+        Returns
+        -------
+        list of ndarray of shape (grid_h, grid_w, 3), dtype uint8
+            One an image.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If the model's tokens are not as long as those that `fit` saw.
+        ImageDecodeError
+            If an image cannot be decoded.
+        """
+        check_is_fitted(self, "patch_pca_")
+        images, checkpoint = self._start(X, stacklevel=3)
+        self.patch_pca_.check_dim(checkpoint.dim)
+        maps = self._look_at_layer(images, checkpoint, "cls")
+        return [self.patch_pca_.colors(m.patch_tokens, background=background) for m in maps]
 
     def visualize_attention(
         self,
-        image_path: str | os.PathLike | Image.Image | np.ndarray,
+        image_path: ImageLike,
         output_path: str | os.PathLike,
         layer: int = -1,
         head: int | None = None,
@@ -246,11 +374,10 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
 
         See Also
         --------
-        AttentionDisplay : Other drawings, of several images or of each head.
+        AttentionDisplay : Other drawings, of several images, of each head or each layer.
         """
         check_extension(output_path)
-        maps = self.inspect(image_path, layers=layer)
-        display = AttentionDisplay([maps.image], [maps.attention[0]])
+        display = AttentionDisplay([self.inspect(image_path, layers=layer)])
         display.plot(head=head, head_reduction=self.head_reduction).save(output_path)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -271,22 +398,17 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
         ValueError
             If the grid depends on the image, as with ``keep_aspect=True``.
         """
-        checkpoint = self._checkpoint()
-        preprocessing = self._preprocessing(checkpoint)
-        if preprocessing.multiple is not None:
+        grid = self._fixed_grid(self._checkpoint())
+        if grid is None:
             raise ValueError(
                 "With whole images (keep_aspect=True) the columns depend on the images, and have "
                 "no names."
             )
-        rows, columns = (edge // checkpoint.patch_size for edge in preprocessing.base_size)
         prefix = type(self).__name__.lower()
-        return np.array(
-            [f"{prefix}_{row}_{column}" for row in range(rows) for column in range(columns)],
-            dtype=object,
-        )
+        return np.array([f"{prefix}_{i}_{j}" for i, j in np.ndindex(grid)], dtype=object)
 
     def _checkpoint(self) -> Checkpoint:
-        """Find the checkpoint, and check that it has the layer and the head."""
+        """Find the checkpoint, and check that it has the layer, the head and the query."""
         checkpoint = super()._checkpoint()
         if checkpoint.config["model_type"] == "dinov3_vit":
             raise ValueError(
@@ -297,70 +419,101 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
         checkpoint.block_index(int(self.layer))
         if self.head is not None:
             head_index(self.head, checkpoint.n_heads)
+        self._check_query(self.query, checkpoint)
         return checkpoint
 
-    def _preprocessing(self, checkpoint: Checkpoint) -> Preprocessing:
-        """Return the checkpoint's recipe, at the size asked for and in whole patches."""
-        recipe, patch = checkpoint.preprocessing, checkpoint.patch_size
-        if self.image_size is not None:
-            recipe = recipe.with_image_size(int(self.image_size), patch)
-        elif _is_rounded(recipe.base_size, patch):
-            recipe = recipe.scaled(1.0, patch)
-        # A recipe without a crop asks for whole images too, but not for whole patches.
-        whole = recipe.crop is None and not isinstance(recipe.resize, tuple)
-        return recipe.keep_aspect(patch) if self.keep_aspect or whole else recipe
+    def _check_query(self, query: Any, checkpoint: Checkpoint) -> Query:
+        """Check a query as far as can be before an image's grid is known."""
+        query = check_query(query)
+        grid = self._fixed_grid(checkpoint)
+        if grid is not None or not isinstance(query, tuple):
+            query_token(query, checkpoint.n_registers, grid or (1, 1))
+        return query
 
-    def _warn_if_rounded(self, checkpoint: Checkpoint, stacklevel: int) -> None:
-        patch = checkpoint.patch_size
-        if self.image_size is not None:
-            asked, what = (int(self.image_size),) * 2, f"image_size={self.image_size}"
-        else:
-            asked = checkpoint.preprocessing.base_size
-            what = f"The checkpoint's own image size {asked[0]} x {asked[1]}"
-        if _is_rounded(asked, patch):
-            height, width = self._preprocessing(checkpoint).base_size
-            warnings.warn(
-                f"{what} is not a multiple of the model's patch of {patch} pixels; "
-                f"{height} x {width} is used.",
-                UserWarning,
-                stacklevel=stacklevel,
+    def _preprocessing(self, checkpoint: Checkpoint) -> Preprocessing:
+        return whole_patches(checkpoint, self.image_size, self.keep_aspect)[0]
+
+    def _fixed_grid(self, checkpoint: Checkpoint) -> tuple[int, int] | None:
+        """Return rows and columns of patches, None where they depend on the image."""
+        preprocessing = self._preprocessing(checkpoint)
+        if preprocessing.multiple is not None:
+            return None
+        height, width = preprocessing.base_size
+        return height // checkpoint.patch_size, width // checkpoint.patch_size
+
+    def _start(self, X: Any, stacklevel: int, method: str = "") -> tuple[list, Checkpoint]:
+        """Check the images and the parameters, and say so where the size is rounded."""
+        images = check_images(X, estimator_name=type(self).__name__ + method)
+        checkpoint = self._checkpoint()
+        _, rounded = whole_patches(checkpoint, self.image_size, self.keep_aspect)
+        if rounded is not None:
+            warnings.warn(rounded, UserWarning, stacklevel=stacklevel)
+        return images, checkpoint
+
+    def _inspect(
+        self, X: Any, layers: int | Sequence[int] | None, query: Query | None, method: str
+    ) -> Iterator[AttentionMaps]:
+        images, checkpoint = self._start(X, stacklevel=5, method=f".{method}")
+        blocks = _blocks(layers, checkpoint)
+        query = self._check_query(self.query if query is None else query, checkpoint)
+        return self._look(images, self._looker(checkpoint, blocks, query))
+
+    def _looker(self, checkpoint: Checkpoint, blocks: Sequence[int], query: Query) -> "Looker":
+        from ._look import Looker
+
+        return Looker(
+            backbone=self._load(checkpoint),
+            preprocessing=self._preprocessing(checkpoint),
+            blocks=blocks,
+            token_block=checkpoint.block_index(int(self.layer)),
+            query=check_query(query),
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+        )
+
+    def _look_at_layer(
+        self, images: list, checkpoint: Checkpoint, query: Query
+    ) -> Iterator[AttentionMaps]:
+        """Look at images with the inspector's own layer."""
+        blocks = [checkpoint.block_index(int(self.layer))]
+        return self._look(images, self._looker(checkpoint, blocks, query))
+
+    def _look(self, images: list, looker: "Looker") -> Iterator[AttentionMaps]:
+        again = clone(self)
+        for _, seen, attention, tokens in looker(images):
+            yield AttentionMaps(
+                attention=attention,
+                layers=tuple(looker.blocks),
+                patch_tokens=tokens,
+                image=seen.image,
+                query=looker.query,
+                depth=looker.backbone.checkpoint.depth,
+                original_shape=seen.original_shape,
+                window=seen.window,
+                _rollout=partial(_rollout, again, looker.query, seen.pixels),
             )
 
-    def _read(
-        self, images: list, preprocessing: Preprocessing, patch: int
-    ) -> Iterator[NDArray[np.float32]]:
-        """Yield the pixel values of the images, all of one shape."""
-        reader = ImageReader([preprocessing], exact_decode=False)
-        ahead = 2 * self.batch_size
-        shape: tuple[int, ...] | None = None
-        decoded = map_ahead(reader, images, num_workers=self.num_workers, ahead=ahead)
-        for position, result in enumerate(decoded):
-            if isinstance(result, ImageDecodeError):
-                raise result
-            (pixels,) = result
-            shape = shape or pixels.shape
-            if pixels.shape != shape:
-                raise ValueError(_unequal_grids(images, position, shape, pixels.shape, patch))
-            yield pixels
+    def _rows(self, looked: Iterator[AttentionMaps], images: list) -> NDArray[np.float32]:
+        """Gather the maps of images, which must be of one grid, as rows."""
+        rows: list[NDArray[np.float32]] = []
+        for maps, image in zip(looked, images, strict=True):
+            found = maps.select(head=self.head, head_reduction=self.head_reduction)
+            if rows and found.shape != rows[0].shape:
+                raise ValueError(_unequal_grids(image, len(rows), rows[0].shape, found.shape))
+            rows.append(found)
+        return np.stack(rows).reshape(len(rows), -1)
 
-    def _make_forward(
-        self, checkpoint: Checkpoint
-    ) -> Callable[[list[NDArray[np.float32]]], NDArray[np.float32]]:
-        """Load the model and return the function from pixel values to (batch, heads, patches)."""
-        import torch
 
-        from ..backbone.forward import BatchRunner
-        from ._maths import attention_and_tokens
-
-        backbone = self._load(checkpoint)
-        block = checkpoint.block_index(int(self.layer))
-
-        def attention(pixels: torch.Tensor) -> torch.Tensor:
-            maps, _ = attention_and_tokens(backbone, pixels, [block], block)
-            return maps[:, 0].flatten(2).cpu()
-
-        run = BatchRunner(attention, self.batch_size)
-        return lambda batch: run(torch.from_numpy(np.stack(batch))).numpy()
+def _rollout(
+    inspector: PatchAttentionInspector,
+    query: Query,
+    pixels: NDArray[np.float32],
+    block: int,
+    reduction: str,
+) -> NDArray[np.float32]:
+    # A function of arguments that can be pickled, as the maps can that keep it.
+    looker = inspector._looker(inspector._checkpoint(), [block], query)
+    return looker.rollout(pixels, block, reduction)
 
 
 def _blocks(layers: int | Sequence[int] | None, checkpoint: Checkpoint) -> list[int]:
@@ -374,15 +527,9 @@ def _blocks(layers: int | Sequence[int] | None, checkpoint: Checkpoint) -> list[
     return [checkpoint.block_index(int(layer), "layers") for layer in chosen]
 
 
-def _is_rounded(size: tuple[int, ...], patch: int) -> bool:
-    return any(edge % patch for edge in size)
-
-
-def _unequal_grids(
-    images: list, position: int, first: tuple[int, ...], other: tuple[int, ...], patch: int
-) -> str:
-    name = repr(images[position]) if isinstance(images[position], str) else f"image {position}"
-    grids = [f"{shape[1] // patch} x {shape[2] // patch}" for shape in (first, other)]
+def _unequal_grids(image: Any, position: int, first: tuple, other: tuple) -> str:
+    name = repr(image) if isinstance(image, str) else f"image {position}"
+    grids = [f"{rows} x {columns}" for rows, columns in (first, other)]
     return (
         f"With whole images (keep_aspect=True) the rows would differ in length: the first image "
         f"has a grid of {grids[0]} patches, {name} one of {grids[1]}. Use inspect(image) for each "

@@ -1,4 +1,4 @@
-"""Attention of the CLS token, recomputed from the queries and keys of a running model."""
+"""Attention, recomputed from the queries and keys of a running model."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -10,15 +10,22 @@ import torch
 from ..backbone.forward import forward_tokens
 from ..backbone.loading import Backbone
 
-__all__ = ["attention_and_tokens", "cls_attention"]
+__all__ = ["attention_and_tokens", "attention_rows", "queries_and_keys", "rollout", "split_heads"]
+
+# What is made of a block's index and its queries and keys, (batch, n_heads, n_tokens, head_dim).
+Measure = Callable[[int, torch.Tensor, torch.Tensor], Any]
 
 
 def attention_and_tokens(
-    backbone: Backbone, pixels: torch.Tensor, blocks: Sequence[int], token_block: int
+    backbone: Backbone,
+    pixels: torch.Tensor,
+    blocks: Sequence[int],
+    token_block: int,
+    query_token: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Run the model and return where its CLS token looks, and its patch tokens.
+    """Run the model and return where one of its tokens looks, and its patch tokens.
 
-    The model's own attention kernel returns no weights. The rows of the CLS token are computed a
+    The model's own attention kernel returns no weights. The rows of that one token are computed a
     second time, from the queries and keys of the chosen blocks alone.
 
     Parameters
@@ -31,6 +38,9 @@ def attention_and_tokens(
         Indices from 0 of the blocks whose attention is wanted.
     token_block : int
         Index of the block whose patch tokens are wanted.
+    query_token : int, default=0
+        Place in the sequence of the token that looks: 0 is CLS, then come the registers and the
+        patches.
 
     Returns
     -------
@@ -39,47 +49,126 @@ def attention_and_tokens(
     tokens : torch.Tensor of shape (batch, grid_h, grid_w, dim), float32
         With the final LayerNorm applied.
     """
-    patch = backbone.checkpoint.patch_size
-    grid = pixels.shape[-2] // patch, pixels.shape[-1] // patch
-    with _watch(backbone, blocks) as seen:
+    first_patch = 1 + backbone.checkpoint.n_registers
+    grid = _grid(backbone, pixels)
+
+    def rows(block: int, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        return attention_rows(query[:, :, query_token], key)[..., first_patch:]
+
+    with _watch(backbone, blocks, rows) as seen:
         run = forward_tokens(backbone, pixels, sorted({token_block, max(blocks)}))
     attention = torch.stack([seen[block] for block in blocks], dim=1)
     return attention.unflatten(-1, grid), run[token_block].patches.float().unflatten(1, grid)
 
 
-def cls_attention(
-    query: torch.Tensor, key: torch.Tensor, n_heads: int, n_registers: int
+def rollout(
+    backbone: Backbone, pixels: torch.Tensor, last_block: int, reduction: str
 ) -> torch.Tensor:
-    """Compute the attention of the CLS token over the patches.
+    """Run the model and follow attention from its last tokens down to its first.
 
     Parameters
     ----------
-    query, key : torch.Tensor of shape (batch, n_tokens, dim)
-        Projections of one block, heads side by side; token 0 is CLS, then come the registers.
-    n_heads, n_registers : int
-        Heads of the block, register tokens of the model.
+    backbone : Backbone
+        The loaded model.
+    pixels : torch.Tensor of shape (batch, 3, height, width)
+        Preprocessed images.
+    last_block : int
+        Index of the last block that is followed.
+    reduction : {"mean", "max", "min"}
+        How the heads of a block are made one.
 
     Returns
     -------
-    torch.Tensor of shape (batch, n_heads, n_tokens - 1 - n_registers), float32
-        Sums to less than 1 a head: the rest goes to the CLS and register tokens.
+    torch.Tensor of shape (batch, n_tokens, n_tokens), float32
+        How much of each token after `last_block` comes from each token before block 0; rows sum
+        to 1.
+
+    Notes
+    -----
+    Of no block is more kept than its part in the product, and no more than one head is held
+    beside it.
     """
-    query = query[:, 0].float().unflatten(-1, (n_heads, -1))
-    key = key.float().unflatten(-1, (n_heads, -1))
-    scores = torch.einsum("bhd,bthd->bht", query, key) * query.shape[-1] ** -0.5
-    return scores.softmax(dim=-1)[..., 1 + n_registers :]
+    product: list[torch.Tensor] = []
+
+    def multiply(block: int, query: torch.Tensor, key: torch.Tensor) -> None:
+        mixing = _reduced_attention(query, key, reduction)
+        # The residual connection passes each token on beside what it gathers.
+        mixing.diagonal(dim1=1, dim2=2).add_(1)
+        mixing /= mixing.sum(dim=-1, keepdim=True)
+        product[:] = [mixing @ product[0] if product else mixing]
+
+    with _watch(backbone, range(last_block + 1), multiply):
+        forward_tokens(backbone, pixels, [last_block])
+    return product[0]
+
+
+def queries_and_keys(
+    backbone: Backbone, pixels: torch.Tensor, blocks: Sequence[int]
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Run the model and return the queries and keys of the chosen blocks.
+
+    Returns
+    -------
+    list of (torch.Tensor, torch.Tensor) of shape (batch, n_heads, n_tokens, head_dim)
+        In the order of `blocks`.
+    """
+    with _watch(backbone, blocks, lambda block, query, key: (query, key)) as seen:
+        forward_tokens(backbone, pixels, [max(blocks)])
+    return [seen[block] for block in blocks]
+
+
+def split_heads(projected: torch.Tensor, n_heads: int) -> torch.Tensor:
+    """Turn (batch, n_tokens, dim) with heads side by side into (batch, n_heads, n_tokens, ...)."""
+    return projected.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+
+
+def attention_rows(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    """Compute the attention of one token, in each head.
+
+    Parameters
+    ----------
+    query : torch.Tensor of shape (batch, n_heads, head_dim)
+        The token's queries.
+    key : torch.Tensor of shape (batch, n_heads, n_tokens, head_dim)
+        The keys of all tokens.
+
+    Returns
+    -------
+    torch.Tensor of shape (batch, n_heads, n_tokens), float32
+        Rows of the softmax, which sum to 1.
+    """
+    scores = torch.einsum("bhd,bhtd->bht", query.float(), key.float())
+    return (scores * query.shape[-1] ** -0.5).softmax(dim=-1)
+
+
+def _reduced_attention(query: torch.Tensor, key: torch.Tensor, reduction: str) -> torch.Tensor:
+    """Return attention (batch, n_tokens, n_tokens) of one block, head by head."""
+    n_heads, scale = query.shape[1], query.shape[-1] ** -0.5
+    combine: Any = {"mean": torch.add, "max": torch.maximum, "min": torch.minimum}[reduction]
+    result: torch.Tensor | None = None
+    for head in range(n_heads):
+        scores = query[:, head].float() @ key[:, head].float().transpose(1, 2)
+        attention = scores.mul_(scale).softmax(dim=-1)
+        result = attention if result is None else combine(result, attention, out=result)
+    assert result is not None
+    return result.div_(n_heads) if reduction == "mean" else result
+
+
+def _grid(backbone: Backbone, pixels: torch.Tensor) -> tuple[int, int]:
+    patch = backbone.checkpoint.patch_size
+    return pixels.shape[-2] // patch, pixels.shape[-1] // patch
 
 
 @contextmanager
-def _watch(backbone: Backbone, blocks: Sequence[int]) -> Iterator[dict[int, torch.Tensor]]:
-    """Collect the CLS attention of the blocks while the model runs inside the context."""
-    seen: dict[int, torch.Tensor] = {}
-    with backbone.lock, ExitStack() as hooks:
+def _watch(backbone: Backbone, blocks: Sequence[int], measure: Measure) -> Iterator[dict[int, Any]]:
+    """Collect what `measure` makes of the blocks while the model runs inside the context."""
+    seen: dict[int, Any] = {}
+    with torch.inference_mode(), backbone.lock, ExitStack() as hooks:
         for block in set(blocks):
             projections = dict(
                 zip(("query", "key"), _projections(backbone.blocks[block]), strict=True)
             )
-            for name, hook in _hooks(backbone, block, seen).items():
+            for name, hook in _hooks(backbone, block, measure, seen).items():
                 hooks.callback(projections[name].register_forward_hook(hook).remove)
         yield seen
 
@@ -94,20 +183,20 @@ def _projections(block: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Modu
 
 
 def _hooks(
-    backbone: Backbone, block: int, seen: dict[int, torch.Tensor]
+    backbone: Backbone, block: int, measure: Measure, seen: dict[int, Any]
 ) -> dict[str, Callable[..., None]]:
-    """Make the two hooks of a block; the later one to run computes the attention."""
+    """Make the two hooks of a block; the later one to run measures."""
     caller = threading.get_ident()
     parts: dict[str, torch.Tensor] = {}
-    n_heads, n_registers = backbone.checkpoint.n_heads, backbone.checkpoint.n_registers
+    n_heads = backbone.checkpoint.n_heads
 
     def record(name: str, output: torch.Tensor) -> None:
         # Other threads may embed other images with the same model at this moment.
         if threading.get_ident() != caller:
             return
-        parts[name] = output
+        parts[name] = split_heads(output, n_heads)
         if len(parts) == 2:
-            seen[block] = cls_attention(parts.pop("query"), parts.pop("key"), n_heads, n_registers)
+            seen[block] = measure(block, parts.pop("query"), parts.pop("key"))
 
     return {
         "query": lambda module, inputs, output: record("query", output),

@@ -233,6 +233,17 @@ class Preprocessing:
         """(height, width) of what an image of this width and height becomes."""
         return self.crop or self._resized_size(width, height)
 
+    def window(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """(left, top, right, bottom) of what the model sees, in pixels of an image of this size.
+
+        It reaches beyond the image where the crop is larger and pads it.
+        """
+        rows, columns = self._resized_size(width, height)
+        height_seen, width_seen = self.crop or (rows, columns)
+        top, left = (rows - height_seen) // 2, (columns - width_seen) // 2
+        x, y = width / columns, height / rows
+        return left * x, top * y, (left + width_seen) * x, (top + height_seen) * y
+
     def _resized_size(self, width: int, height: int) -> tuple[int, int]:
         if self.resize is None:
             return height, width

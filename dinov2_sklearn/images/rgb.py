@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-__all__ = ["to_upright_rgb"]
+__all__ = ["to_upright_rgb", "upright_size"]
 
 _EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
@@ -44,6 +44,13 @@ def to_upright_rgb(image: Image.Image) -> Image.Image:
         rgb = image.copy()
     rgb.info = {}  # the orientation, for one, must not be applied again
     return rgb
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return the (width, height) that an image has after `to_upright_rgb`, from its header."""
+    width, height = image.size
+    turned = _orientation(image) in (5, 6, 7, 8)
+    return (height, width) if turned else (width, height)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -9,7 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dinov2_sklearn.attention._maths import _projections, attention_and_tokens, cls_attention
+from dinov2_sklearn.attention._maths import (
+    _projections,
+    attention_and_tokens,
+    attention_rows,
+    queries_and_keys,
+    rollout,
+    split_heads,
+)
 from dinov2_sklearn.backbone import find_checkpoint
 from dinov2_sklearn.backbone.forward import forward_tokens
 from dinov2_sklearn.backbone.loading import load_backbone
@@ -32,13 +39,13 @@ def _pixels(size, batch=3, seed=0):
 
 
 def _eager(folder, pixels):
-    """Attention (batch, layers, heads, tokens) of the CLS token, and the final tokens."""
+    """Attention (batch, layers, heads, tokens, tokens), and the final tokens."""
     from transformers import AutoModel
 
     model = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
     with torch.inference_mode():
         out = model(pixels, output_attentions=True)
-    return torch.stack([layer[:, :, 0] for layer in out.attentions], dim=1), out.last_hidden_state
+    return torch.stack(out.attentions, dim=1), out.last_hidden_state
 
 
 def _n_hooks(backbone):
@@ -47,12 +54,14 @@ def _n_hooks(backbone):
 
 @MODELS
 @SIZES
-def test_equals_eager_attention_of_all_layers_and_heads(folder, size):
+@pytest.mark.parametrize("query", [0, 1, 2, 5, -1])
+def test_equals_eager_attention_of_all_layers_and_heads(folder, size, query):
     backbone, pixels = _backbone(folder), _pixels(size)
     assert backbone.model.config._attn_implementation == "sdpa"
     depth, skip = backbone.checkpoint.depth, 1 + backbone.checkpoint.n_registers
-    attention, tokens = attention_and_tokens(backbone, pixels, range(depth), depth - 1)
-    expected, last = _eager(folder, pixels)
+    attention, tokens = attention_and_tokens(backbone, pixels, range(depth), depth - 1, query)
+    everything, last = _eager(folder, pixels)
+    expected = everything[:, :, :, query]
     grid = size[0] // 14, size[1] // 14
     assert attention.shape == (3, depth, 2, *grid)
     torch.testing.assert_close(attention.flatten(3), expected[..., skip:], atol=1e-5, rtol=0)
@@ -138,20 +147,45 @@ def test_projections_under_either_name():
     batch=st.integers(1, 3),
     n_heads=st.integers(1, 4),
     head_dim=st.integers(1, 5),
-    n_registers=st.integers(0, 3),
-    n_patches=st.integers(1, 9),
+    n_tokens=st.integers(1, 9),
     seed=st.integers(0, 2**16),
 )
-def test_agrees_with_a_plain_loop(batch, n_heads, head_dim, n_registers, n_patches, seed):
+def test_rows_agree_with_a_plain_loop(batch, n_heads, head_dim, n_tokens, seed):
     rng = np.random.default_rng(seed)
-    n_tokens = 1 + n_registers + n_patches
     query, key = rng.normal(size=(2, batch, n_tokens, n_heads * head_dim)).astype(np.float32)
-    found = cls_attention(torch.from_numpy(query), torch.from_numpy(key), n_heads, n_registers)
-    assert found.shape == (batch, n_heads, n_patches)
+    queries, keys = (split_heads(torch.from_numpy(x), n_heads) for x in (query, key))
+    found = attention_rows(queries[:, :, 0], keys)
+    assert found.shape == (batch, n_heads, n_tokens)
     for i in range(batch):
         for head in range(n_heads):
             part = slice(head * head_dim, (head + 1) * head_dim)
             scores = [float(query[i, 0, part] @ token) for token in key[i, :, part]]
             weights = np.exp(np.array(scores) / np.sqrt(head_dim))
-            expected = (weights / weights.sum())[1 + n_registers :]
-            np.testing.assert_allclose(found[i, head], expected, atol=1e-5)
+            np.testing.assert_allclose(found[i, head], weights / weights.sum(), atol=1e-5)
+
+
+@MODELS
+@SIZES
+@pytest.mark.parametrize("reduction", ["mean", "max", "min"])
+@pytest.mark.parametrize("last", [0, 2])
+def test_rollout_agrees_with_eager_attention_multiplied_out(folder, size, reduction, last):
+    backbone, pixels = _backbone(folder), _pixels(size)
+    found = rollout(backbone, pixels, last, reduction)
+    attentions = _eager(folder, pixels)[0].numpy().astype(np.float64)
+    for image in range(3):  # each image for itself, as in the paper
+        product = np.eye(attentions.shape[-1])
+        for heads in attentions[image, : last + 1]:
+            mixing = getattr(np, reduction)(heads, axis=0) + np.eye(len(product))
+            product = mixing / mixing.sum(axis=1, keepdims=True) @ product
+        np.testing.assert_allclose(found[image], product, atol=1e-5)
+    np.testing.assert_allclose(found.sum(dim=-1), 1, atol=1e-5)
+
+
+@MODELS
+def test_queries_and_keys_give_the_attention(folder):
+    backbone, pixels = _backbone(folder), _pixels((42, 56))
+    pairs = queries_and_keys(backbone, pixels, [2, 0])
+    expected = _eager(folder, pixels)[0]
+    for block, (query, key) in zip([2, 0], pairs, strict=True):
+        scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
+        torch.testing.assert_close(scores.softmax(-1), expected[:, block], atol=1e-5, rtol=0)
