@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AttentionDisplay": "attention",
     "DINOV2_MODELS": "backbone",
     "DINOv2Transformer": "extraction",
     "DiversitySampler": "selection",
@@ -23,6 +24,7 @@ _HOMES = {
     "list_images": "images",
     "load_embeddings": "io",
     "load_selection": "selections",
+    "load_patch_features": "attention",
     "make_demo_images": "datasets",
     "open_shards": "extraction",
     "projection_report": "projection",
@@ -32,6 +34,7 @@ _HOMES = {
 
 __all__ = [
     "DINOV2_MODELS",
+    "AttentionDisplay",
     "DINOv2Transformer",
     "DiversitySampler",
     "EmbeddingCache",
@@ -44,6 +47,7 @@ __all__ = [
     "list_images",
     "load_embeddings",
     "load_selection",
+    "load_patch_features",
     "make_demo_images",
     "open_shards",
     "projection_report",
@@ -52,7 +56,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .attention import PatchAttentionInspector
+    from .attention import AttentionDisplay, PatchAttentionInspector, load_patch_features
     from .backbone import DINOV2_MODELS
     from .datasets import make_demo_images
     from .extraction import DINOv2Transformer, EmbeddingCache, extract_to_shards, open_shards

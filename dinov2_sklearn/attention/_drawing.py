@@ -1,6 +1,5 @@
 """What AttentionDisplay draws with matplotlib."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,7 +44,9 @@ def _aspect(images: Sequence[NDArray[np.uint8]]) -> float:
 def _columns(n_images: int, n_each: int) -> int:
     if n_images > 1:
         return n_each * min(n_images, max(1, _PANELS_ACROSS // n_each))
-    return n_each if n_each <= 4 else math.ceil(math.sqrt(n_each))
+    if n_each <= 4:
+        return n_each
+    return min((4, 5, 6), key=lambda columns: -n_each % columns)  # the fewest empty places
 
 
 def _new_axes(

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 from numbers import Integral
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from .._sklearn_compat import StrOptions, fit_context
 from ..backbone import BackboneMixin, Checkpoint
 from ..images import Preprocessing, check_images
 from ._display import AttentionDisplay
+from ._features import save_patch_features
 from ._maps import AttentionMaps
 from ._patch_pca import PatchSample
 from ._query import Query, check_query, head_index, query_token
@@ -87,7 +89,7 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
     --------
     AttentionDisplay : Draws the attention of one or several images.
     DINOv2Transformer : Turns images into embeddings.
-    save_patch_features : Patch tokens of many images, one file each.
+    load_patch_features : Reads what `save_patch_features` wrote.
 
     Notes
     -----
@@ -379,6 +381,75 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
         check_extension(output_path)
         display = AttentionDisplay([self.inspect(image_path, layers=layer)])
         display.plot(head=head, head_reduction=self.head_reduction).save(output_path)
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def save_patch_features(
+        self,
+        paths: Any,
+        folder: str | os.PathLike,
+        *,
+        dtype: str = "float16",
+        on_error: str = "raise",
+        verbose: bool = False,
+    ) -> NDArray[np.object_]:
+        """Save the patch tokens of images, one ``.npz`` file each.
+
+        Interrupted and started again, it goes on: a file that is there, made with the same
+        settings of an image that has not changed since, is kept.
+
+        Parameters
+        ----------
+        paths : sequence, array, Series or one-column DataFrame of length n
+            Paths of images.
+        folder : str or PathLike
+            Where to write; made where there is none. Each file has its image's name, and a digest
+            of its path.
+        dtype : {"float16", "float32"}, default="float16"
+            How the tokens are kept. At 224 pixels, an image takes 0.2 MB a 384 features in
+            float16.
+        on_error : {"raise", "skip"}, default="raise"
+            What an image that cannot be decoded leads to: an error that names it, after the files
+            of those before it were written, or one warning at the end that lists such images.
+        verbose : bool, default=False
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        ndarray of shape (n,), dtype object
+            The path of each image's file; None for an image that was skipped.
+
+        Raises
+        ------
+        ImageDecodeError
+            If an image cannot be decoded and ``on_error="raise"``.
+        ValueError
+            If the folder has a file of one of these images that was made with other settings or is
+            damaged, or float16 cannot hold a token.
+        TypeError
+            If an image is no path.
+
+        See Also
+        --------
+        load_patch_features : Reads such a file.
+        """
+        for name, value, choices in [
+            ("dtype", dtype, ("float16", "float32")),
+            ("on_error", on_error, ("raise", "skip")),
+        ]:
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
+        images, checkpoint = self._start(paths, stacklevel=4, method=".save_patch_features")
+        if not all(isinstance(image, str) for image in images):
+            raise TypeError("save_patch_features takes paths: a file is named after its image's.")
+        return save_patch_features(
+            self._looker(checkpoint, [checkpoint.block_index(int(self.layer))], "cls"),
+            images,
+            Path(folder),
+            model_name=self.model_name,
+            dtype=dtype,
+            on_error=on_error,
+            verbose=verbose,
+        )
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the columns by the row and the column of their patch.

@@ -1,0 +1,240 @@
+"""Patch tokens in files: one ``.npz`` an image, none of which can run code on reading."""
+
+import hashlib
+import json
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._files import atomic_write
+from .._progress import progress_bar
+from ..images import ImageDecodeError, Preprocessing
+
+if TYPE_CHECKING:
+    from ._look import Looker
+
+__all__ = ["PatchFeatures", "load_patch_features", "save_patch_features"]
+
+_FORMAT = "dinov2_sklearn patch features 1"
+_NAMED_FAILURES = 10
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PatchFeatures:
+    """Patch tokens of one image, as its file holds them.
+
+    Attributes
+    ----------
+    patch_tokens : ndarray of shape (grid_h, grid_w, dim), dtype float16 or float32
+        With the model's final LayerNorm applied.
+    image_path : str
+        The image.
+    model_name : str
+        The model that made them.
+    layer : int
+        The block that they come from, counted from 0.
+    preprocessing : Preprocessing
+        What was done to the image before.
+    """
+
+    patch_tokens: NDArray[Any]
+    image_path: str
+    model_name: str
+    layer: int
+    preprocessing: Preprocessing
+
+    def __repr__(self) -> str:
+        rows, columns, dim = self.patch_tokens.shape
+        return (
+            f"PatchFeatures({rows} x {columns} patches of {dim} features, "
+            f"image_path={self.image_path!r})"
+        )
+
+
+def load_patch_features(path: str | os.PathLike[str]) -> PatchFeatures:
+    """Read a file that `PatchAttentionInspector.save_patch_features` wrote.
+
+    Parameters
+    ----------
+    path : str or path
+        The ``.npz`` file.
+
+    Returns
+    -------
+    PatchFeatures
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged, or of another kind.
+
+    Examples
+    --------
+    >>> from dinov2_sklearn import PatchAttentionInspector, load_patch_features
+    >>> files = PatchAttentionInspector("offline").save_patch_features(
+    ...     ["a.jpg", "b.jpg"], "features/"
+    ... )  # doctest: +SKIP
+    >>> load_patch_features(files[0]).patch_tokens.shape  # doctest: +SKIP
+    (16, 16, 384)
+    """
+    metadata, tokens = _read(Path(path), with_tokens=True)
+    settings = metadata["settings"]
+    recipe: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in settings["preprocessing"].items()
+    }
+    return PatchFeatures(
+        patch_tokens=tokens,
+        image_path=metadata["image_path"],
+        model_name=settings["model_name"],
+        layer=settings["layer"],
+        preprocessing=Preprocessing(**recipe),
+    )
+
+
+def save_patch_features(
+    looker: "Looker",
+    paths: list[str],
+    folder: Path,
+    *,
+    model_name: str,
+    dtype: str,
+    on_error: str,
+    verbose: bool,
+) -> NDArray[np.object_]:
+    """Write what `PatchAttentionInspector.save_patch_features` documents."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = _settings(looker, model_name, dtype)
+    files = {path: folder / _file_name(path) for path in paths}
+    todo = [path for path in files if not _is_done(files[path], path, settings)]
+    errors: dict[int, ImageDecodeError] = {}
+    with progress_bar(len(files), "Saving patch tokens", "img", shown=verbose) as bar:
+        bar.update(len(files) - len(todo))
+        stamps = {path: _stamp(path) for path in todo}  # before the images are read
+        for path, tokens in _tokens(looker, todo, errors if on_error == "skip" else None):
+            metadata = {"image_path": path, "stamp": stamps[path], "settings": settings}
+            _write(files[path], _narrowed(tokens, dtype, path), metadata)
+            bar.update(1)
+    failed = {todo[position] for position in errors}
+    if failed:
+        _warn_of_failures(list(errors.values()), len(files))
+    found = [None if path in failed else str(files[path]) for path in paths]
+    return np.array(found, dtype=object)
+
+
+def _tokens(
+    looker: "Looker", paths: list[str], errors: dict[int, ImageDecodeError] | None
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    for position, _, _, tokens in looker(paths, errors):
+        yield paths[position], tokens
+
+
+def _settings(looker: "Looker", model_name: str, dtype: str) -> dict[str, Any]:
+    """Return what decides the tokens of an image, as JSON has it."""
+    digest = hashlib.blake2b(digest_size=20)
+    for file in looker.backbone.checkpoint.files():
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "blake2b").digest())
+    settings = {
+        "model_name": model_name,
+        "model_digest": digest.hexdigest(),
+        "layer": looker.token_block,
+        "precision": str(looker.backbone.dtype).removeprefix("torch."),
+        "preprocessing": asdict(looker.preprocessing),
+        "dtype": dtype,
+    }
+    return json.loads(json.dumps(settings))
+
+
+def _file_name(path: str) -> str:
+    """Name a file after its image, and apart from images of the same name elsewhere."""
+    digest = hashlib.blake2b(os.fsencode(os.path.abspath(path)), digest_size=8)  # noqa: PTH100
+    stem = re.sub(r"[^\w.-]", "_", Path(path).stem)[:80]
+    return f"{stem}-{digest.hexdigest()}.npz"
+
+
+def _stamp(path: str) -> list[int]:
+    """Say what changes when an image does."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a str, which may hold undecodable bytes
+    except (OSError, ValueError):
+        return []  # which decoding will report
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _is_done(file: Path, path: str, settings: dict[str, Any]) -> bool:
+    """Tell whether an image's file is there and as good as new; refuse one of other settings."""
+    if not file.exists():
+        return False
+    metadata, _ = _read(file, with_tokens=False)
+    other = metadata["settings"]
+    if other != settings:
+        differing = sorted(name for name in settings if other.get(name) != settings[name])
+        values = "; ".join(f"{n} {other.get(n)!r}, now {settings[n]!r}" for n in differing)
+        raise ValueError(
+            f"{str(file)!r} was made with other settings ({values}). Use another folder for these, "
+            "or delete that one."
+        )
+    return metadata["stamp"] == _stamp(path)
+
+
+def _narrowed(tokens: NDArray[np.float32], dtype: str, path: str) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        narrowed = tokens.astype(dtype)
+    if not np.isfinite(narrowed).all():
+        raise ValueError(
+            f"The patch tokens of {path!r} reach {np.abs(tokens).max():g}, which {dtype} cannot "
+            'hold. Use dtype="float32".'
+        )
+    return narrowed
+
+
+def _write(file: Path, tokens: NDArray[Any], metadata: dict[str, Any]) -> None:
+    text = json.dumps({"format": _FORMAT, **metadata})
+    with atomic_write(file) as stream:
+        np.savez(
+            stream,
+            patch_tokens=tokens,
+            grid_shape=np.array(tokens.shape[:2]),
+            metadata=np.array(text),
+        )
+
+
+def _read(file: Path, *, with_tokens: bool) -> tuple[dict[str, Any], NDArray[Any]]:
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no file {str(file)!r}.")
+    try:
+        # Opened here: what is no archive leaves numpy's own file open.
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            metadata = json.loads(str(arrays["metadata"]))
+            tokens = arrays["patch_tokens"] if with_tokens else np.empty(0)
+        if metadata["format"] != _FORMAT:
+            raise ValueError(f"its format is {metadata['format']!r}")
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{str(file)!r} is damaged, or no file of patch tokens ({error}). Delete it, and save "
+            "its image's patch tokens again."
+        ) from error
+    return metadata, tokens
+
+
+def _warn_of_failures(errors: list[ImageDecodeError], n_images: int) -> None:
+    causes = [f"  {error}" for error in errors]
+    if len(causes) > _NAMED_FAILURES:
+        causes[_NAMED_FAILURES:] = [f"  ... and {len(causes) - _NAMED_FAILURES} more"]
+    warnings.warn(
+        f"{len(errors)} of {n_images} images could not be decoded and have no file:\n"
+        + "\n".join(causes),
+        UserWarning,
+        stacklevel=5,
+    )
