@@ -3,7 +3,6 @@
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -15,12 +14,13 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from .._figures import check_extension
+from .._files import atomic_write
 from .._sklearn_compat import StrOptions, fit_context
 from ..backbone import BackboneMixin, Checkpoint
 from ..images import Preprocessing, check_images
 from ._display import AttentionDisplay
 from ._features import save_patch_features
-from ._maps import AttentionMaps
+from ._maps import Again, AttentionMaps
 from ._patch_pca import PatchSample
 from ._query import Query, check_query, head_index, query_token
 from ._seen import whole_patches
@@ -383,6 +383,56 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
         display.plot(head=head, head_reduction=self.head_reduction).save(output_path)
 
     @fit_context(prefer_skip_nested_validation=True)
+    def visualize_interactive(
+        self,
+        image_path: ImageLike,
+        output_path: str | os.PathLike,
+        layers: int | Sequence[int] | None = None,
+        *,
+        title: str | None = None,
+    ) -> None:
+        """Save a web page to explore one image, which needs no connection and no other file.
+
+        The pointer on a patch shows where it looks, in any layer and head, or which patches are
+        like it.
+
+        Parameters
+        ----------
+        image_path : str, PathLike, PIL.Image.Image or ndarray
+            The image.
+        output_path : str or PathLike
+            The HTML file to write: complete, or not there.
+        layers : int or sequence of int, default=None
+            The blocks to choose from, negative from the end. None means all of them.
+        title : str, default=None
+            Heading of the page. None is the file's name.
+
+        Raises
+        ------
+        ImageDecodeError
+            If the image cannot be decoded.
+        ValueError
+            If there is no such layer, or `output_path` does not end in .html.
+
+        Notes
+        -----
+        The page holds queries and keys in half precision: with 384 features, half a MB for each
+        layer at 224 pixels, and in proportion to the number of patches.
+        """
+        if Path(output_path).suffix.lower() not in (".html", ".htm"):
+            raise ValueError(
+                f"Cannot write {os.fspath(output_path)!r}: a web page's name ends in .html. For a "
+                "picture use visualize_attention."
+            )
+        from ._page import render_page
+
+        maps = next(self._inspect([image_path], layers, "cls", "visualize_interactive"))
+        name = Path(image_path).name if isinstance(image_path, (str, os.PathLike)) else "Image"
+        page = render_page(maps, model_name=self.model_name, title=title or name)
+        with atomic_write(output_path) as file:
+            file.write(page.encode("utf-8", "backslashreplace"))
+
+    @fit_context(prefer_skip_nested_validation=True)
     def save_patch_features(
         self,
         paths: Any,
@@ -561,7 +611,7 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
                 depth=looker.backbone.checkpoint.depth,
                 original_shape=seen.original_shape,
                 window=seen.window,
-                _rollout=partial(_rollout, again, looker.query, seen.pixels),
+                _again=Again(again, seen.pixels, looker.query),
             )
 
     def _rows(self, looked: Iterator[AttentionMaps], images: list) -> NDArray[np.float32]:
@@ -573,18 +623,6 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
                 raise ValueError(_unequal_grids(image, len(rows), rows[0].shape, found.shape))
             rows.append(found)
         return np.stack(rows).reshape(len(rows), -1)
-
-
-def _rollout(
-    inspector: PatchAttentionInspector,
-    query: Query,
-    pixels: NDArray[np.float32],
-    block: int,
-    reduction: str,
-) -> NDArray[np.float32]:
-    # A function of arguments that can be pickled, as the maps can that keep it.
-    looker = inspector._looker(inspector._checkpoint(), [block], query)
-    return looker.rollout(pixels, block, reduction)
 
 
 def _blocks(layers: int | Sequence[int] | None, checkpoint: Checkpoint) -> list[int]:

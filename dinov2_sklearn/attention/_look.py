@@ -13,7 +13,7 @@ from ..backbone.forward import BatchRunner
 from ..backbone.loading import Backbone
 from ..images import ImageDecodeError, Preprocessing
 from ..images.reading import map_ahead
-from ._maths import attention_and_tokens, rollout
+from ._maths import attention_and_tokens, queries_and_keys, rollout
 from ._query import Query, query_token
 from ._seen import Seen, see
 
@@ -73,6 +73,14 @@ class Looker:
         product = rollout(self.backbone, batch, last_block, reduction)
         row = product[0, self.token(pixels.shape), 1 + self.backbone.checkpoint.n_registers :]
         return row.cpu().numpy().reshape(self.grid(pixels.shape))
+
+    def queries_and_keys(
+        self, pixels: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return one image's queries and keys, (n_blocks, n_tokens, n_heads, head_dim) each."""
+        pairs = queries_and_keys(self.backbone, torch.from_numpy(pixels[None]), self.blocks)
+        queries, keys = (torch.cat(parts).transpose(1, 2) for parts in zip(*pairs, strict=True))
+        return queries.float().cpu().numpy(), keys.float().cpu().numpy()
 
     def grid(self, seen_shape: Sequence[int]) -> tuple[int, int]:
         """Rows and columns of patches in pixels of shape (..., height, width)."""

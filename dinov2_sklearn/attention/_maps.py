@@ -1,15 +1,44 @@
 """What the inspector finds in one image."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._query import Query, check_reduction, layer_position, patch_index, reduce_heads
 
-__all__ = ["AttentionMaps"]
+if TYPE_CHECKING:
+    from ._inspector import PatchAttentionInspector
+    from ._look import Looker
+
+__all__ = ["Again", "AttentionMaps"]
+
+
+@dataclass(frozen=True)
+class Again:
+    """How to run the model once more on one image, for what is too large to be kept just in case.
+
+    Attributes
+    ----------
+    inspector : PatchAttentionInspector
+        A copy, which keeps the settings of its time; it holds no model.
+    pixels : ndarray of shape (3, height, width), dtype float32
+        What the model saw.
+    query : "cls", int or (int, int)
+        The token that looks.
+    """
+
+    inspector: PatchAttentionInspector
+    pixels: NDArray[np.float32]
+    query: Query
+
+    def looker(self, blocks: Sequence[int]) -> Looker:
+        """Load the model, to look with the attention of some blocks."""
+        return self.inspector._looker(self.inspector._checkpoint(), blocks, self.query)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,8 +95,7 @@ class AttentionMaps:
     depth: int | None = None
     original_shape: tuple[int, int] | None = None
     window: tuple[float, float, float, float] | None = None
-    # Runs the model again: rollout needs what is too large to be kept just in case.
-    _rollout: Callable[[int, str], NDArray[np.float32]] | None = field(default=None)
+    _again: Again | None = None
 
     def __repr__(self) -> str:
         _, n_heads, rows, columns = self.attention.shape
@@ -211,14 +239,15 @@ class AttentionMaps:
         .. [1] S. Abnar and W. Zuidema, "Quantifying Attention Flow in Transformers", 2020,
            https://arxiv.org/abs/2005.00928
         """
-        if self._rollout is None:
+        if self._again is None:
             raise RuntimeError(
                 "rollout() runs the model again, and these maps know of none: they were not made "
                 "by PatchAttentionInspector.inspect."
             )
         depth = self._depth
         block = range(depth)[layer_position(layer, range(depth), depth)]
-        return self._rollout(block, check_reduction(head_reduction))
+        looker = self._again.looker([block])
+        return looker.rollout(self._again.pixels, block, check_reduction(head_reduction))
 
     def on_original(self, grid: ArrayLike, *, smooth: bool = True) -> NDArray[np.float32]:
         """Put a map back on the pixels of the original image: resize and crop undone.
