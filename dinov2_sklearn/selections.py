@@ -1,34 +1,55 @@
-"""Selections from files: what the page of a map and `write_selection` wrote, read back."""
+"""Selections from files: what the page of a map and `write_selection` wrote, read back.
+
+What stands in them is shared with those who write them.
+"""
+
+# Names stay str: paths that are no valid text must survive.
+# ruff: noqa: PTH100, PTH118
 
 import csv
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PAGE_FORMAT", "load_selection"]
+__all__ = [
+    "COCO",
+    "LABEL_STUDIO_PREFIX",
+    "PAGE_FORMAT",
+    "find_paths",
+    "load_selection",
+    "read_paths",
+]
 
 PAGE_FORMAT = "dinov2_sklearn selection"
+COCO = "images selected by dinov2_sklearn"
+LABEL_STUDIO_PREFIX = "/data/local-files/?d="
 
 
 def load_selection(
-    path: str | os.PathLike[str], paths: Iterable[str | os.PathLike[str]] | None = None
+    path: str | os.PathLike[str],
+    paths: Iterable[str | os.PathLike[str]] | None = None,
+    *,
+    root: str | os.PathLike[str] | None = None,
 ) -> NDArray[np.intp]:
     """Read the rows of a selection, to be used as ``preselected`` say.
 
     Parameters
     ----------
     path : path-like
-        A ``.json`` that the page of `ProjectionDisplay.write_html` downloaded, or a ``.csv`` of
-        `write_selection`.
+        A ``.json`` that the page of `ProjectionDisplay.write_html` downloaded, or any file of
+        `write_selection`: CSV, txt, JSON, COCO or Label Studio tasks.
     paths : iterable of path-like, default=None
         The images as they are listed now. Each selected image is then looked up in them by its
         path, so that a list that grew or is in another order gives the right rows. None gives the
-        rows as the file numbers them.
+        rows as the file numbers them; txt, COCO and Label Studio files have no numbers.
+    root : path-like, default=None
+        Folder that the paths in the file are relative to.
 
     Returns
     -------
@@ -44,7 +65,7 @@ def load_selection(
 
     See Also
     --------
-    write_selection : Writes the CSV.
+    write_selection : Writes such files.
 
     Examples
     --------
@@ -58,12 +79,63 @@ def load_selection(
     ...     print(load_selection(file), load_selection(file, ["c.jpg", "a.jpg"]))
     [2 0] [0 1]
     """
-    path = Path(path)
-    readers = {".json": _read_json, ".csv": _read_csv}
+    rows, names = _read(Path(path), root)
+    if paths is not None:
+        rows = _look_up(rows, names, [os.fsdecode(name) for name in paths], str(path))
+    elif rows is None:
+        raise ValueError(f"{str(path)!r} has no row numbers: give paths, the images as listed now.")
+    return np.array(rows, dtype=np.intp)
+
+
+def read_paths(
+    path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None
+) -> list[str]:
+    """Read the paths of a selection.
+
+    Parameters
+    ----------
+    path, root : path-like
+        As in `load_selection`.
+
+    Returns
+    -------
+    list of str
+        In the order of the file.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As in `load_selection`, and if the file has row numbers only.
+    """
+    _, names = _read(Path(path), root)
+    if names is None:
+        raise ValueError(f"{str(path)!r} holds row numbers only, no paths.")
+    return names
+
+
+def find_paths(names: Iterable[str], paths: Sequence[str]) -> list[int]:
+    """Return the position of each name among the paths, -1 where it is not there.
+
+    A name that does not stand among them as it is written is looked up as an absolute path.
+    """
+    places = {name: place for place, name in reversed(list(enumerate(paths)))}
+    absolute: dict[str, int] = {}
+    found = []
+    for name in names:
+        if name not in places and not absolute:
+            absolute = {os.path.abspath(path): place for path, place in places.items()}
+        found.append(places.get(name, absolute.get(os.path.abspath(name), -1)))
+    return found
+
+
+def _read(
+    path: Path, root: str | os.PathLike[str] | None
+) -> tuple[list[int] | None, list[str] | None]:
+    readers = {".json": _read_json, ".csv": _read_csv, ".txt": _read_txt}
     if path.suffix.lower() not in readers:
         raise ValueError(
             f"{str(path)!r} has the extension {path.suffix!r}. A selection is a .json, downloaded "
-            "from the page of a map, or a .csv, written by write_selection."
+            "from the page of a map, or a .csv, .txt or .json of write_selection."
         )
     if not path.exists():
         raise FileNotFoundError(f"There is no selection {str(path)!r}.")
@@ -74,13 +146,17 @@ def load_selection(
             f"{str(path)!r} is damaged, or is no selection ({type(error).__name__}: {error}). "
             "Download it from the page again, or write it with write_selection."
         ) from error
-    if paths is not None:
-        rows = _look_up(rows, names, [os.fsdecode(name) for name in paths], str(path))
-    return np.array(rows, dtype=np.intp)
+    if root is not None and names is not None:
+        names = [os.path.join(root, name) for name in names]
+    return rows, names
 
 
-def _read_json(path: Path) -> tuple[list[int], list[str] | None]:
-    record: Any = json.loads(path.read_text(encoding="utf-8"))
+def _read_json(path: Path) -> tuple[list[int] | None, list[str] | None]:
+    record: Any = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+    if isinstance(record, list):
+        return None, [_task_path(task["data"]["image"]) for task in record]
+    if "images" in record:
+        return None, [image["file_name"] for image in record["images"]]
     if record["format"] != PAGE_FORMAT or record["version"] != 1:
         raise ValueError(f"format {record['format']!r}, version {record['version']!r}")
     names = record["paths"]
@@ -89,13 +165,29 @@ def _read_json(path: Path) -> tuple[list[int], list[str] | None]:
     return _check(record["indices"], names)
 
 
-def _read_csv(path: Path) -> tuple[list[int], list[str]]:
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+def _task_path(url: str) -> str:
+    if not url.startswith(LABEL_STUDIO_PREFIX):
+        raise ValueError(f"a task whose image is {url!r}, not in local storage")
+    return os.fsdecode(unquote_to_bytes(url.removeprefix(LABEL_STUDIO_PREFIX)))
+
+
+def _read_csv(path: Path) -> tuple[list[int] | None, list[str]]:
+    # A byte-order mark is how spreadsheets say UTF-8.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file)
         table = list(reader)
-    if not {"index", "filepath"} <= set(reader.fieldnames or ()):
-        raise ValueError("no columns index and filepath")
-    return _check([int(line["index"]) for line in table], [line["filepath"] for line in table])
+    columns = set(reader.fieldnames or ())
+    if "filepath" not in columns:
+        raise ValueError("no column filepath")
+    names = [line["filepath"] for line in table]
+    if "index" not in columns:
+        return None, names
+    return _check([int(line["index"]) for line in table], names)
+
+
+def _read_txt(path: Path) -> tuple[None, list[str]]:
+    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    return None, [line for line in text.split("\n") if line]
 
 
 def _check(rows: Any, names: Any) -> tuple[list[int], Any]:
@@ -108,18 +200,22 @@ def _check(rows: Any, names: Any) -> tuple[list[int], Any]:
     return rows, names
 
 
-def _look_up(rows: list[int], names: list[str] | None, paths: list[str], file: str) -> list[int]:
+def _look_up(
+    rows: list[int] | None, names: list[str] | None, paths: list[str], file: str
+) -> list[int]:
     if names is None:
         raise ValueError(f"{file!r} holds row numbers only: it cannot be looked up in paths.")
-    places = {name: place for place, name in reversed(list(enumerate(paths)))}
-    missing = [name for name in names if name not in places]
+    places = find_paths(names, paths)
+    missing = [name for name, place in zip(names, places, strict=True) if place < 0]
     if missing:
         raise ValueError(
             f"{len(missing)} of {len(names)} paths selected in {file!r} are not among paths, the "
             f"first of them {missing[0]!r}. Are paths listed in the same way as for the map?"
         )
+    if rows is None:
+        return list(dict.fromkeys(places))
     # Of equal paths, the row that was selected, where it is still there.
     return [
-        row if row < len(paths) and paths[row] == name else places[name]
-        for row, name in zip(rows, names, strict=True)
+        row if row < len(paths) and paths[row] == name else place
+        for row, name, place in zip(rows, names, places, strict=True)
     ]

@@ -33,6 +33,15 @@ class ModelInfo:
     patch_size: int = 14
     n_registers: int = 0
 
+    @property
+    def n_parameters(self) -> int:
+        """Number of weights, to a percent; each takes 4 bytes in float32."""
+        # Attention has 4 * dim**2 in a block, the MLP 8, as its gated form in the giant model has.
+        per_block = 12 * self.dim**2 + 15 * self.dim
+        positions = (518 // self.patch_size) ** 2 + 3
+        patches = 3 * self.patch_size**2 + 1
+        return self.depth * per_block + (positions + patches + self.n_registers + 2) * self.dim
+
 
 _SIZES = {
     "small": (384, 12, 6),

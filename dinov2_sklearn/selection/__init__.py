@@ -5,6 +5,7 @@ well some rows stand for all rows, `compute_diversity` says how alone each row i
 `write_selection` puts a selection into a file.
 """
 
+from ._copies import copy_images
 from ._exports import write_selection
 from ._metrics import SelectionReport, SelectionScores, compute_diversity, selection_report
 from ._sampler import DiversitySampler
@@ -14,6 +15,7 @@ __all__ = [
     "SelectionReport",
     "SelectionScores",
     "compute_diversity",
+    "copy_images",
     "selection_report",
     "write_selection",
 ]

@@ -1,12 +1,11 @@
 """Selections as files."""
 
-import csv
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import __version__
 from .._files import atomic_write
+from ._export_formats import Picks, choose_format
 from ._sampler import DiversitySampler
 from ._validation import check_indices
-
-COLUMNS = ("rank", "index", "filepath", "score", "cluster", "distance_to_selected")
 
 
 def write_selection(
@@ -28,12 +26,14 @@ def write_selection(
     filepaths: Sequence[str | os.PathLike[str]],
     selection: DiversitySampler | ArrayLike,
     *,
+    format: str | None = None,
+    root: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a selection as a CSV, with a JSON sidecar of how it was made.
+    """Write a selection into a file, for people or for a labelling tool.
 
-    The columns are ``rank`` (from 1, in pick order), ``index`` (row of `filepaths`, from 0),
-    ``filepath``, ``score`` (share of all rows that this pick stands for, see
+    The columns of a CSV are ``rank`` (from 1, in pick order), ``index`` (row of `filepaths`, from
+    0), ``filepath``, ``score`` (share of all rows that this pick stands for, see
     ``DiversitySampler.coverage_``), ``cluster``, and ``distance_to_selected`` (to the nearest row
     picked earlier or labelled before). A field is empty where it has no value: there are no
     clusters, the first pick has no earlier one, plain indices have only a rank.
@@ -41,27 +41,42 @@ def write_selection(
     Parameters
     ----------
     path : path-like
-        The CSV to write; its sidecar is ``<path>.json``. Existing files are replaced.
+        The file to write. An existing one is replaced.
     filepaths : sequence of path-like, of length n_rows
         One path for each row of the X that the selection was made from (for a sampler after
         `partial_fit`, of the last batch).
     selection : DiversitySampler or array-like of int
         A fitted sampler, or distinct row numbers in pick order.
+    format : {"csv", "txt", "json", "coco", "label-studio"}, default=None
+        None goes by the extension, which is then one of the first three.
+
+        - "csv": the columns above. FiftyOne imports it as a ``CSVDataset``.
+        - "txt": one path a line.
+        - "json": all of these and how they were made, the form that the page of a map downloads.
+        - "coco": a COCO dataset of these images and no annotations, for CVAT and others.
+        - "label-studio": tasks that show each image from Label Studio's local storage.
+
+        CSV, txt and Label Studio's tasks have a sidecar ``<path>.json`` that says how the
+        selection was made. `load_selection` reads all of them.
+    root : path-like, default=None
+        Folder that the paths in a COCO or Label Studio file are relative to; for Label Studio its
+        document root, which it must have.
     settings : mapping, default=None
-        Anything else worth keeping in the sidecar, such as the model's name.
+        Anything else worth keeping about how it was made, such as the model's name.
 
     Raises
     ------
     ValueError
-        If `filepaths` does not have one path a row, or an index is no row of it or stands twice.
+        If `filepaths` does not have one path a row, an index is no row of it or stands twice, a
+        path is outside `root`, or the format cannot hold a path.
     FileNotFoundError
         If the folder of `path` does not exist.
 
     Notes
     -----
-    The file is RFC 4180 CSV in UTF-8: any character in a path survives, line breaks, quotes and
-    undecodable bytes (as Python's ``surrogateescape``) included. Both files are written whole
-    under temporary names and then renamed, so that a reader never sees half of one.
+    A CSV is RFC 4180 in UTF-8: any character in a path survives, line breaks, quotes and
+    undecodable bytes (as Python's ``surrogateescape``) included. Files are written whole under
+    temporary names and then renamed, so that a reader never sees half of one.
 
     Examples
     --------
@@ -76,20 +91,22 @@ def write_selection(
     2,0,a.jpg,,,
     """
     path = Path(path)
+    chosen = choose_format(path, format)
     filepaths = [os.fsdecode(filepath) for filepath in filepaths]
     indices, details = _picks_of(selection, len(filepaths))
     record = _record(selection, len(filepaths), len(indices), settings)
-    rows = (
+    rows = [
         (rank, index, filepaths[index], *(_cell(column, rank - 1) for column in details))
         for rank, index in enumerate(indices.tolist(), start=1)
-    )
+    ]
+    text = chosen.text(Picks(rows, record, None if root is None else Path(root)))
     # Neither file takes its name before both are written.
-    with (
-        atomic_write(path.with_name(path.name + ".json")) as sidecar,
-        atomic_write(path) as table,
-    ):
-        table.write(_csv_text(rows).encode("utf-8", errors="surrogateescape"))
-        sidecar.write(json.dumps(record, indent=2, default=_plain).encode() + b"\n")
+    with ExitStack() as files:
+        if chosen.sidecar:
+            sidecar = files.enter_context(atomic_write(path.with_name(path.name + ".json")))
+            sidecar.write(json.dumps(record, indent=2).encode() + b"\n")
+        table = files.enter_context(atomic_write(path))
+        table.write(text.encode("utf-8", errors="surrogateescape"))
 
 
 def _picks_of(
@@ -112,9 +129,9 @@ def _picks_of(
 
 def _cell(column: np.ndarray | None, position: int) -> Any:
     if column is None:
-        return ""
+        return None
     value = column[position].item()
-    return value if np.isfinite(value) else ""
+    return value if np.isfinite(value) else None
 
 
 def _record(
@@ -138,7 +155,7 @@ def _record(
         "python": platform.python_version(),
         "scikit-learn": sklearn.__version__,
     }
-    return record
+    return json.loads(json.dumps(record, default=_plain))
 
 
 def _plain(value: Any) -> Any:
@@ -149,12 +166,3 @@ def _plain(value: Any) -> Any:
         return os.fspath(value)
     name = getattr(value, "__qualname__", None)
     return repr(value) if name is None else f"{value.__module__}.{name}"
-
-
-def _csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    text = StringIO()
-    # The default line end, CRLF, also makes the writer quote a lone carriage return in a path.
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
-    return text.getvalue()

@@ -1,0 +1,89 @@
+"""The ``dinov2-sklearn`` command.
+
+Results go to standard output, progress and errors to standard error. The exit status is 0 for
+success, 1 for a failure, 2 for a command line that makes no sense, and 3 where all is done but for
+some images, which are listed. Whatever a command needs is imported when it runs, so that
+``--help`` answers at once.
+"""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from .. import __version__
+from . import _demo, _extract, _models, _patches, _run, _select, _visualize
+from ._options import add_completion
+
+__all__ = ["main"]
+
+_COMMANDS = (_extract, _visualize, _select, _patches, _run, _models, _demo)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, default=None
+        The arguments, without the program's name. None takes those of the process.
+
+    Returns
+    -------
+    status : int
+        0, 1 when the command failed and said why on standard error, or 3 when images were
+        skipped.
+
+    Raises
+    ------
+    SystemExit
+        With status 2 for arguments that make no sense, and 0 after ``--help`` and ``--version``.
+
+    Examples
+    --------
+    >>> from dinov2_sklearn.cli import main
+    >>> main(["--version"])
+    Traceback (most recent call last):
+        ...
+    SystemExit: 0
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a file's name may be no valid text
+            stream.reconfigure(errors="surrogateescape")
+    arguments = _parser().parse_args(argv)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", UserWarning)  # what concerns the user, no deprecations
+            warnings.showwarning = _show_warning
+            report = arguments.run(arguments)
+        return report.tell(as_json=arguments.json)
+    except BrokenPipeError:
+        # Who reads the output, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ImportError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
+        print(f"dinov2-sklearn: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("dinov2-sklearn: interrupted", file=sys.stderr)
+        return 130  # what a shell reports of a process that SIGINT ended
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dinov2-sklearn",
+        description="From folders of images to DINOv2 embeddings, a map, and a diverse subset.",
+        epilog="Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but for some images.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    add_completion(parser)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in _COMMANDS:
+        command.add_to(commands)
+    return parser
+
+
+def _show_warning(message: Warning | str, *args: object, **kwargs: object) -> None:
+    print(f"dinov2-sklearn: warning: {message}", file=sys.stderr)

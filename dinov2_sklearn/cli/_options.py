@@ -1,0 +1,171 @@
+"""Arguments that several commands share, and the kinds of values that they take."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "Commands",
+    "add_completion",
+    "add_model",
+    "add_output_style",
+    "add_source",
+    "check_folder_of",
+    "count",
+    "count_or_share",
+    "make_command",
+    "share",
+    "show_progress",
+]
+
+Commands = Any  # argparse keeps the type of what add_subparsers returns to itself
+
+
+def make_command(commands: Commands, name: str, help: str, more: str) -> argparse.ArgumentParser:
+    """Add a command with its one-line help and its description."""
+    return commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}. {more}")
+
+
+def add_output_style(command: argparse.ArgumentParser) -> None:
+    """Add how results and progress are shown."""
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+    command.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def add_source(command: argparse.ArgumentParser, flag: str = "--input") -> None:
+    """Add where the images are."""
+    command.add_argument(
+        flag,
+        required=True,
+        metavar="SOURCE",
+        help="a folder, a glob in quotes, a .csv, or a .txt of one path a line",
+    )
+    command.add_argument(
+        "--image-col",
+        default="image_path",
+        metavar="NAME",
+        help="column of paths in a .csv (default: %(default)s)",
+    )
+    command.add_argument(
+        "--pattern",
+        default="*",
+        metavar="GLOB",
+        help="only files of a folder whose name matches (default: all)",
+    )
+
+
+def add_model(command: argparse.ArgumentParser, *, batch_size: int, dtype: str) -> None:
+    """Add which model runs, and how."""
+    command.add_argument(
+        "--model",
+        default="facebook/dinov2-base",
+        metavar="NAME",
+        help="short name, hub id, local folder or 'offline'; see `models` (default: %(default)s)",
+    )
+    command.add_argument("--revision", metavar="REV", help="branch, tag or commit on the hub")
+    command.add_argument(
+        "--image-size", type=count, metavar="PIXELS", help="edge of what the model sees"
+    )
+    command.add_argument(
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="auto, cpu, cuda, cuda:1, mps; several with commas between them (default: auto)",
+    )
+    command.add_argument(
+        "--dtype", choices=("auto", "float32", "bfloat16", "float16"), default=dtype
+    )
+    command.add_argument("--batch-size", type=count, default=batch_size, metavar="N")
+    command.add_argument(
+        "--num-workers",
+        type=count_or_zero,
+        default=4,
+        metavar="N",
+        help="threads that decode (default: %(default)s)",
+    )
+
+
+def add_completion(parser: argparse.ArgumentParser) -> None:
+    """Add the option that prints a shell's completion script."""
+    parser.add_argument(
+        "--print-completion",
+        action=_PrintCompletion,
+        choices=("bash", "zsh", "tcsh"),
+        metavar="SHELL",
+        help="print a completion script for bash, zsh or tcsh; needs the package shtab",
+    )
+
+
+class _PrintCompletion(argparse.Action):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        try:
+            import shtab
+        except ImportError:
+            parser.exit(
+                1,
+                "dinov2-sklearn: error: --print-completion needs shtab. Install it with "
+                "`pip install dinov2-sklearn[completion]`.\n",
+            )
+        print(shtab.complete(parser, str(values)))
+        parser.exit()
+
+
+def show_progress(arguments: argparse.Namespace) -> bool:
+    """Tell whether to draw progress bars: on a terminal, where they are not unwanted."""
+    return not arguments.quiet and sys.stderr.isatty()
+
+
+def count(text: str) -> int:
+    """Read a positive whole number."""
+    value = count_or_zero(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+    return value
+
+
+def count_or_zero(text: str) -> int:
+    """Read a whole number of 0 or more."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
+    return value
+
+
+def share(text: str) -> float:
+    """Read a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return value
+
+
+def count_or_share(text: str) -> int | float:
+    """Read a positive whole number, or a share such as 0.1."""
+    if text.strip().lstrip("+").isdecimal():
+        return count(text)
+    value = share(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("0 of the images are no selection")
+    return value
+
+
+def check_folder_of(path: Path) -> None:
+    """Refuse a file to write whose folder is not there, before hours of work."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"The folder {str(path.parent)!r} does not exist. Make it first.")
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder. Name a file.")

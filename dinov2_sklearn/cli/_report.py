@@ -1,0 +1,45 @@
+"""What a command found out, as text or as JSON."""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Report"]
+
+_SHOWN = 20
+
+
+@dataclass
+class Report:
+    """A command's result.
+
+    Attributes
+    ----------
+    text : str
+        For people.
+    data : dict
+        For programs: the same as JSON can hold it.
+    skipped : list of dict
+        Images left out: ``image_id`` and ``cause`` of each.
+    """
+
+    text: str
+    data: dict[str, Any]
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+
+    def tell(self, *, as_json: bool) -> int:
+        """Print the result, and what was skipped on standard error; return the exit status."""
+        if as_json:
+            print(json.dumps({**self.data, "skipped": self.skipped}, indent=1))
+        elif self.text:
+            print(self.text)
+        sys.stdout.flush()
+        if not self.skipped:
+            return 0
+        print(f"dinov2-sklearn: {len(self.skipped)} images were skipped:", file=sys.stderr)
+        for entry in self.skipped[:_SHOWN]:
+            print(f"  {entry['image_id']}: {entry['cause']}", file=sys.stderr)
+        if len(self.skipped) > _SHOWN:
+            print(f"  ... and {len(self.skipped) - _SHOWN} more; --json lists all", file=sys.stderr)
+        return 3

@@ -1,0 +1,210 @@
+"""The installed command, run as a process: every option, and a round of work from end to end."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinov2_sklearn import load_embeddings, load_selection, open_shards
+from dinov2_sklearn.cli import _COMMANDS, _parser
+
+COMMAND = str(Path(sys.executable).with_name("dinov2-sklearn"))
+
+# What is run below, as it is typed. {model} is a tiny checkpoint.
+EXTRACT_ALL = (
+    "extract --input list.csv --image-col file --output all.npz --model {model} --revision main "
+    "--image-size 42 --device cpu,cpu --dtype float32 --batch-size 2 --num-workers 1 --layer 0 "
+    "--layer -1 --pooling cls_mean --normalize --cache cache --on-error raise --shard-size 4 "
+    "--json --quiet"
+)
+EXTRACT = "extract --input photos --pattern *.png --output shards --model {model} --json"
+MAP = (
+    "visualize --embeddings all.npz --output map.png --n-clusters 3 --n-neighbors 5 --min-dist 0.2 "
+    "--metric euclidean --title Birds --width 4 --height 3 --dpi 50 --dot-size 20 "
+    "--colormap tab10 --axes --seed 1 --selection picks.csv --json --quiet"
+)
+PAGE = "visualize --embeddings all.npz --output map.html --interactive --show-images --no-axes"
+SELECT = (
+    "select --embeddings all.npz --output picks.csv --n 3 --strategy hybrid --n-clusters 2 "
+    "--fps-ratio 0.5 --metric cosine --seed 1 --copy-to picked --copy-mode symlink --json --quiet"
+)
+AGAIN = (
+    "select --embeddings all.npz --output more.json --n 0.4 --exclude picks.csv --format "
+    "label-studio --root . --json"
+)
+PATCHES = (
+    "patches --images photos --pattern *.png --output attention --model {model} --revision main "
+    "--layer 1 --head 0 --limit 2 --image-size 56 --device cpu --dtype float32 --batch-size 1 "
+    "--num-workers 0 --json --quiet"
+)
+ROLLOUT = "patches --images list.csv --image-col file --output rollout --model {model} --rollout"
+PCA = "patches --images photos --output pca --model {model} --pca"
+RUN = "run pipe.joblib --input list.csv --image-col file --pattern * --output night --json --quiet"
+ALL = [EXTRACT_ALL, EXTRACT, MAP, PAGE, SELECT, AGAIN, PATCHES, ROLLOUT, PCA, RUN]
+# Run in tests/test_demo.py.
+DEMO = "demo --output demo --n 24 --json --quiet"
+MODELS = "models --json --quiet"
+
+
+@pytest.fixture
+def desk(tmp_path, image_folder, tiny_dinov2, monkeypatch):
+    """A folder to work in: ten photographs, a bad one, and a list of the ten."""
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for i in range(10):
+        image = Image.open(image_folder[i % 6]).convert("RGB").rotate(7 * i)
+        image.save(f"photos/bird {i}.{'png' if i % 2 else 'jpg'}")
+    Path("list.csv").write_text("file\n" + "".join(f"{p}\n" for p in sorted(Path().glob("*/*"))))
+    Path("photos/bad.png").write_bytes(b"\x89PNG\r\n\x1a\n no more")
+    Path("model").symlink_to(tiny_dinov2)
+    return tmp_path
+
+
+def run(line, *, status=0):
+    """Run the command; return what it printed, as JSON if it was asked for."""
+    arguments = [word.replace("{model}", "./model") for word in line.split()]
+    done = subprocess.run([COMMAND, *arguments], capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    return json.loads(done.stdout) if "--json" in arguments else done.stdout + done.stderr
+
+
+def test_every_option_is_run_here():
+    (subparsers,) = [a for a in _parser()._actions if isinstance(a.choices, dict)]
+    assert len(subparsers.choices) == len(_COMMANDS)
+    for name, command in subparsers.choices.items():
+        lines = [line for line in (*ALL, DEMO, MODELS) if line.split()[0] == name]
+        used = {word for line in lines for word in line.split()}
+        options = {option for action in command._actions for option in action.option_strings}
+        assert options - {"-h", "--help"} <= used
+
+
+def test_a_round_of_work(desk, image_folder):
+    found = run(EXTRACT_ALL)
+    assert found["n_images"] == 10
+    embeddings = load_embeddings("all.npz")
+    assert embeddings.embeddings.shape == (10, 4 * 32)
+    np.testing.assert_allclose(np.linalg.norm(embeddings.embeddings, axis=1), 1, atol=1e-5)
+    assert not Path("all.npz.partial").exists()
+
+    found = run(EXTRACT, status=3)
+    assert found["n_images"] == 6
+    assert [entry["image_id"] for entry in found["skipped"]] == ["photos/bad.png"]
+    assert open_shards("shards").errors[0]["cause"] == found["skipped"][0]["cause"]
+
+    found = run(SELECT)
+    picks = load_selection("picks.csv", embeddings.image_ids)
+    assert found["picks"] == [embeddings.image_ids[row] for row in picks]
+    links = {link.name: link for link in Path("picked").iterdir()}
+    assert links.keys() == {Path(path).name for path in found["picks"]}
+    assert all(link.is_symlink() for link in links.values())
+
+    more = run(AGAIN)
+    assert (more["n_picks"], more["n_excluded"]) == (3, 3)  # 0.4 of those left
+    assert not set(more["picks"]) & set(found["picks"])
+    again = load_selection("more.json", embeddings.image_ids, root=".")
+    assert [embeddings.image_ids[row] for row in again] == more["picks"]
+
+    run(MAP)
+    with Image.open("map.png") as picture:
+        assert picture.size == (200, 150)
+    run(PAGE)
+    with_images = Path("map.html").stat().st_size
+    run(PAGE.replace("--show-images", ""))
+    assert Path("map.html").stat().st_size < with_images - 5000
+
+
+def test_pictures_of_attention(desk):
+    found = run(PATCHES, status=3)
+    assert found["n_images"] == 1  # of the first two, one is bad
+    text = run(ROLLOUT)
+    assert "rollout: 10 pictures" in text
+    text = run(PCA, status=3)
+    assert "1 images were skipped" in text
+    assert "photos/bad.png: the PNG file is truncated or damaged" in text
+    for folder in ("pca", "rollout"):
+        assert {path.name for path in Path(folder).iterdir()} == {
+            f"bird {i}.png" for i in range(10)
+        }
+
+
+def test_pipeline_of_yesterday(desk):
+    import joblib
+    from sklearn.pipeline import Pipeline
+
+    from dinov2_sklearn import DINOv2Transformer, DiversitySampler, UMAPProjector, list_images
+
+    paths = list_images("list.csv", image_col="file")
+    embed = DINOv2Transformer("./model")
+    pipe = Pipeline([("embed", embed), ("select", DiversitySampler(3))]).fit(paths)
+    joblib.dump(pipe, "pipe.joblib")
+    found = run(RUN)
+    assert found["picks"] == paths[pipe["select"].selected_indices_].tolist()
+    assert load_selection("night/selection.csv", paths).tolist() == (
+        pipe["select"].selected_indices_.tolist()
+    )
+    projector = UMAPProjector(n_neighbors=3)
+    joblib.dump(Pipeline([("embed", embed), ("map", projector)]).fit(paths), "pipe.joblib")
+    run(RUN)
+    assert load_embeddings("night/output.npz").embeddings.shape == (10, 2)
+
+
+def test_models():
+    models = {entry["name"]: entry for entry in run(MODELS)["models"]}
+    assert models["base"]["dim"] == 768
+    assert models["offline"]["cached"]
+
+
+def test_interrupted_extraction_goes_on(desk, image_folder):
+    for i in range(400):
+        Path(f"photos/{i}.jpg").symlink_to(image_folder[0])
+    line = "extract --input photos --output all.pt --model offline --batch-size 2"
+    # A pseudo-terminal, since progress is shown on a terminal only.
+    controller, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 100))
+    process = subprocess.Popen(
+        [COMMAND, *line.split()],
+        stderr=terminal,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    shown = b""
+    while not re.search(rb" [1-9]\d*/411 ", shown):
+        shown += os.read(controller, 1000)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    os.close(terminal)
+    assert b"interrupted" in os.read(controller, 100_000)
+    os.close(controller)
+    finished = Path("all.pt.partial/finished.jsonl").read_text().splitlines()
+    assert json.loads(finished[0])["stop"] >= 2
+    shutil.rmtree("all.pt.partial")
+
+
+def test_reader_that_has_seen_enough():
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([COMMAND, "models"], **pipes) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion(shell):
+    script = run(f"--print-completion {shell}")
+    assert "extract" in script
+    if shell == "bash":
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_as_a_module(desk):
+    arguments = [sys.executable, "-m", "dinov2_sklearn", "--version"]
+    assert subprocess.run(arguments, capture_output=True).stdout.startswith(b"dinov2-sklearn ")

@@ -1,0 +1,120 @@
+"""What is wrong is said in one line, with status 1 for a failure and 2 for a wrong usage."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinov2_sklearn import save_embeddings
+from dinov2_sklearn.cli import main
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = np.random.default_rng(0).normal(size=(20, 4))
+    save_embeddings("good.npz", rows, [f"{i}.jpg" for i in range(20)], model_name="m")
+    rows[3] = np.nan
+    save_embeddings("gap.npz", rows, [f"{i}.jpg" for i in range(20)], model_name="m")
+    save_embeddings("none.npz", rows[3:4], ["3.jpg"], model_name="m")
+    Path("damaged.npz").write_bytes(Path("good.npz").read_bytes()[:300])
+    Path("text.txt").write_text("no embeddings")
+    Path("empty.txt").write_text("")
+    Path("column.csv").write_text("path\na.jpg\n")
+    Path("other.csv").write_text("filepath\nelsewhere.jpg\n")
+    Path("picks.txt").write_text("1.jpg\nelsewhere.jpg\n")
+    Path("folder").mkdir()
+    Image.new("RGB", (60, 60)).save("a.jpg")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("extract --input missing --output a.npz", "missing"),
+        ("extract --input folder --output a.npz", "No images in the folder"),
+        ("extract --input empty.txt --output a.npz", "empty.txt"),
+        ("extract --input column.csv --output a.npz", "image_path.*path"),
+        ("extract --input damaged.npz --output a.npz", "damaged.npz"),
+        ("extract --input picks.txt --output no/a.npz", "'no' does not exist"),
+        ("extract --input picks.txt --output a.csv", "extension '.csv'"),
+        ("extract --input a.jpg --output a.npz --model ./modle", "modle.*folder"),
+        ("select --embeddings missing.npz --output a.csv --n 3", "no embeddings file"),
+        ("select --embeddings damaged.npz --output a.csv --n 3", "is damaged"),
+        ("select --embeddings text.txt --output a.csv --n 3", "extension '.txt'"),
+        ("select --embeddings folder --output a.csv --n 3", "no folder of shards"),
+        ("select --embeddings none.npz --output a.csv --n 3", "no row without NaN"),
+        ("select --embeddings good.npz --output no/a.csv --n 3", "'no' does not exist"),
+        ("select --embeddings good.npz --output folder --n 3", "is a folder"),
+        ("select --embeddings good.npz --output a.doc --n 3", "extension '.doc'"),
+        ("select --embeddings good.npz --output a.csv --n 3 --exclude no.csv", "no selection"),
+        ("select --embeddings good.npz --output a.csv --n 3 --exclude other.csv", "None of the 1"),
+        ("select --embeddings good.npz --output a.csv --n 3 --exclude good.npz", "extension"),
+        ("select --embeddings good.npz --output a.json --n 3 --format label-studio", "give that"),
+        ("select --embeddings good.npz --output a.json --n 3 --format coco", "cannot be opened"),
+        ("select --embeddings good.npz --output a.csv --n 3 --copy-to to", "No such file"),
+        ("visualize --embeddings missing.npz --output a.png", "no embeddings file"),
+        ("visualize --embeddings good.npz --output a.doc", "doc"),
+        ("visualize --embeddings good.npz --output a.png --interactive", "writes a .html"),
+        ("visualize --embeddings good.npz --output no/a.png", "'no' does not exist"),
+        ("visualize --embeddings good.npz --output a.png --selection other.csv", "elsewhere.jpg"),
+        ("patches --images missing --output to", "missing"),
+        ("patches --images folder --output to", "No images in the folder"),
+        ("run missing.joblib --input folder --output to", "no pipeline"),
+        ("run damaged.npz --input folder --output to", "cannot be loaded"),
+    ],
+)
+def test_failures(desk, capsys, line, message):
+    before = {path.name for path in desk.iterdir()}
+    assert main(line.split()) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("dinov2-sklearn: error: ")
+    assert "Traceback" not in captured.err
+    assert re.search(message, captured.err)
+    # Nothing is left but what was finished before.
+    assert {path.name for path in desk.iterdir()} - before <= {"a.csv", "a.csv.json", "to"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "embed",
+        "extract",
+        "extract --input folder",
+        "select --embeddings good.npz --output a.csv --n 0",
+        "select --embeddings good.npz --output a.csv --n 1.5",
+        "select --embeddings good.npz --output a.csv --n many",
+        "select --embeddings good.npz --output a.csv --n 3 --fps-ratio 2",
+        "select --embeddings good.npz --output a.csv --n 3 --strategy best",
+        "extract --input folder --output a.npz --batch-size 0",
+        "extract --input folder --output a.npz --num-workers -1",
+        "patches --images folder --output to --rollout --pca",
+    ],
+)
+def test_wrong_usage(desk, capsys, line):
+    with pytest.raises(SystemExit) as caught:
+        main(line.split())
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_more_than_there_are_are_all(desk, capsys):
+    assert main(["select", "--embeddings", "good.npz", "--output", "a.txt", "--n", "100"]) == 0
+    assert len(Path("a.txt").read_text().splitlines()) == 20
+    assert "warning: " in capsys.readouterr().err
+
+
+def test_rows_without_numbers_are_left_out_and_told(desk, capsys):
+    line = "select --embeddings gap.npz --output a.txt --n 19 --exclude picks.txt"
+    assert main(line.split()) == 3
+    error = capsys.readouterr().err
+    assert "1 of the 2 images in 'picks.txt' are not among the embedded ones" in error
+    assert "3.jpg: its embedding has no numbers" in error
+    names = Path("a.txt").read_text().splitlines()
+    assert sorted(names, key=lambda name: int(name[:-4])) == [
+        f"{i}.jpg" for i in range(20) if i not in (1, 3)
+    ]
