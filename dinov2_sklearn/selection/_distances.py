@@ -1,34 +1,13 @@
-"""Exact distances in blocks, shared by the picks, the novelty scores and the metrics.
-
-Everything inside this room is Euclidean: `to_geometry` turns cosine input into unit rows, whose
-squared Euclidean distance is twice the cosine distance, and `to_metric` turns the squared
-distances that the kernels return into what a user sees.
-"""
+"""Exact distances in blocks, shared by the picks, the novelty scores and the metrics."""
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import gen_batches
 
-# Elements of a temporary block: 32 MB of float64, small beside the data and large enough for BLAS.
-_BLOCK_SIZE = 2**22
+from ._geometry import Rows, row_blocks
 
-
-def to_geometry(X: np.ndarray, metric: str) -> np.ndarray:
-    """Return rows whose Euclidean geometry is that of `metric`; `X` itself if it has it already."""
-    if metric == "euclidean":
-        return X
-    unit = np.empty_like(X, order="C")
-    for rows in _row_blocks(len(X), X.shape[1]):
-        block = X[rows].astype(np.float64)
-        # Scaled by the largest entry first: squares of tiny or huge entries leave float64.
-        block /= np.abs(block).max(axis=1, keepdims=True)
-        unit[rows] = block / np.sqrt(np.einsum("ij,ij->i", block, block))[:, None]
-    return unit
-
-
-def to_metric(sq_distances: np.ndarray, metric: str) -> np.ndarray:
-    """Return distances of `metric` from squared Euclidean ones between geometry rows."""
-    return np.sqrt(sq_distances) if metric == "euclidean" else sq_distances / 2
+# Rows that are searched for neighbours at a time, in a centred copy.
+_NEIGHBOR_BLOCK = 2**16
 
 
 def pair_sq_distances(A: np.ndarray, B: np.ndarray) -> np.ndarray:
@@ -37,26 +16,58 @@ def pair_sq_distances(A: np.ndarray, B: np.ndarray) -> np.ndarray:
     The difference is taken first and in float64, so that close rows keep all their digits and
     equal rows are exactly 0 apart.
     """
-    difference = np.subtract(A, B, dtype=np.float64)
+    difference = A.astype(np.float64)
+    difference -= B
     return np.einsum("ij,ij->i", difference, difference)
 
 
-def own_center_sq_distances(X: np.ndarray, centers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def own_center_sq_distances(X: Rows, centers: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Squared distance of each row of `X` to ``centers[label]`` of its own label."""
     sq_distances = np.empty(len(X))
-    for rows in _row_blocks(len(X), X.shape[1]):
+    for rows in row_blocks(len(X), X.shape[1]):
         sq_distances[rows] = pair_sq_distances(X[rows], centers[labels[rows]])
     return sq_distances
 
 
+def relative_error(dtype: np.dtype, d: int) -> float:
+    """Bound the error of an expanded squared distance, as a share of ``|x|^2 + |c|^2``.
+
+    ``|x|^2 - 2 x.c + |c|^2`` is computed from a row x and a center c of d centred and rounded
+    entries, in a precision whose unit roundoff is u. With ``s = |x|^2 + |c|^2``:
+
+    - rounding the centred entries moves the squared distance by at most
+      ``2 u (|x| + |c|)^2 <= 4 u s``;
+    - a product of d terms is off by at most ``d u |x||c|``, in whatever order it is summed [1]_:
+      twice that is ``d u s``; the squared norms are off by ``d u s`` as well;
+    - three more roundings cost at most ``6 u s``;
+    - the float64 distance by differences, which decides, is itself off by ``(d + 2) 2^-53`` of
+      at most ``2 s``.
+
+    Together this is ``(2 d + 10) u s + (2 d + 4) 2^-53 s``. Here stand 5% and some more, for
+    terms of second order: enough while ``d u < 0.02``.
+
+    References
+    ----------
+    .. [1] N. J. Higham, "Accuracy and stability of numerical algorithms", section 3.1, SIAM,
+       2002.
+    """
+    u = float(np.finfo(dtype).eps) / 2
+    return (2.1 * d + 32) * u + (2.1 * d + 8) * 2.0**-53
+
+
+def absolute_error(dtype: np.dtype, d: int) -> float:
+    """Bound what underflow adds: each product loses no more than the smallest normal number."""
+    return 8.0 * d * float(np.finfo(dtype).tiny)
+
+
 def nearest(
-    X: np.ndarray, centers: np.ndarray, *, before: np.ndarray | None = None
+    X: Rows, centers: np.ndarray, *, before: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the nearest of `centers` for every row of `X`, exactly and row by row.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
+    X : ndarray or UnitRows of shape (n, d)
     centers : ndarray of shape (m, d)
     before : ndarray of shape (n,), default=None
         Row ``i`` may only use the centers at positions smaller than ``before[i]``.
@@ -81,32 +92,42 @@ def nearest(
     # Equal centers tie everywhere: only the first of them can win.
     kept = np.sort(np.unique(centers, axis=0, return_index=True)[1])
     distinct = centers[kept]
-    shift = distinct.mean(axis=0, dtype=np.float64).astype(X.dtype)
-    shifted = distinct - shift
-    for rows in _row_blocks(len(X), max(len(distinct), X.shape[1])):
-        lower, upper = _sq_distance_bounds(X[rows] - shift, shifted)
-        if before is not None:
-            barred = kept[None, :] >= before[rows, None]
-            lower[barred] = upper[barred] = np.inf
-        possible = (lower <= upper.min(axis=1, keepdims=True)) & np.isfinite(lower)
-        chosen, sq_distances[rows] = _nearest_of_pairs(X[rows], distinct, *np.nonzero(possible))
+    search = _CenterSearch(distinct)
+    for rows in row_blocks(len(X), max(len(distinct), X.shape[1])):
+        block = X[rows]
+        barred = None if before is None else kept[None, :] >= before[rows, None]
+        possible = search.possible(block, barred)
+        chosen, sq_distances[rows] = _nearest_of_pairs(block, distinct, *np.nonzero(possible))
         indices[rows] = np.where(chosen < 0, -1, kept[chosen])
     return indices, sq_distances
 
 
-def _sq_distance_bounds(X: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds of the squared distances, from ``|x|^2 - 2 x.c + |c|^2`` and its rounding error."""
-    row_norms = np.einsum("ij,ij->i", X, X)[:, None]
-    center_norms = np.einsum("ij,ij->i", centers, centers)
-    # A dot product of d terms is off by at most d * eps * |x| |c|, and its parts by less.
-    error = 4 * (X.shape[1] + 4) * np.finfo(X.dtype).eps
-    lower = X @ centers.T
-    lower *= -2
-    upper = lower + (1 + error) * center_norms
-    upper += (1 + error) * row_norms
-    lower += (1 - error) * center_norms
-    lower += (1 - error) * row_norms
-    return lower, upper
+class _CenterSearch:
+    """Tells which centers may be the nearest to rows, from matrix products alone."""
+
+    def __init__(self, centers: np.ndarray):
+        self._shift = centers.mean(axis=0, dtype=np.float64).astype(centers.dtype)
+        centred = centers - self._shift
+        self._norms = np.einsum("ij,ij->i", centred, centred).astype(np.float64)
+        self._scaled = -2 * centred.T
+        self._relative = relative_error(centers.dtype, centers.shape[1])
+        self._absolute = absolute_error(centers.dtype, centers.shape[1])
+
+    def possible(self, block: np.ndarray, barred: np.ndarray | None) -> np.ndarray:
+        """Mask, of shape (rows, centers), of the centers that rounding leaves possible."""
+        block = block - self._shift
+        norms = np.einsum("ij,ij->i", block, block).astype(np.float64)
+        # Lower bounds of the distances, less what is the same for all centers.
+        lower = block @ self._scaled
+        lower += ((1 - self._relative) * self._norms).astype(block.dtype)
+        if barred is not None:
+            lower[barred] = np.inf
+        best = lower.argmin(axis=1)
+        width = 2 * (self._relative * (norms + self._norms[best]) + self._absolute)
+        limit = lower[np.arange(len(block)), best] + width
+        # Rounded upwards, so that the best center itself always remains.
+        mask: np.ndarray = lower <= np.nextafter(limit.astype(block.dtype), np.inf)[:, None]
+        return mask if barred is None else mask & ~barred
 
 
 def _nearest_of_pairs(
@@ -115,15 +136,32 @@ def _nearest_of_pairs(
     """Nearest center of each row among the pairs to compare, by differences in float64."""
     chosen = np.full(len(X), -1, dtype=np.intp)
     smallest = np.full(len(X), np.inf)
-    for pairs in _row_blocks(len(row), X.shape[1]):
+    for pairs in row_blocks(len(row), X.shape[1]):
         i, j = row[pairs], center[pairs]
         sq_distances = pair_sq_distances(X[i], centers[j])
         # The pairs come by row and then by center: the first of equal distances stays.
-        order = np.lexsort((j, sq_distances, i))
-        first = order[np.unique(i[order], return_index=True)[1]]
+        order = np.lexsort((sq_distances, i))
+        starts = np.flatnonzero(np.diff(i[order], prepend=-1))
+        first = order[starts]
         first = first[sq_distances[first] < smallest[i[first]]]
         chosen[i[first]], smallest[i[first]] = j[first], sq_distances[first]
     return chosen, smallest
+
+
+def assign(X: Rows, centers: np.ndarray) -> np.ndarray:
+    """Label each row with the nearest of `centers`, or with another that is as near to rounding.
+
+    One matrix product a block: where exactness matters, use `nearest`.
+    """
+    shift = centers.mean(axis=0, dtype=np.float64).astype(centers.dtype)
+    centred = centers - shift
+    norms = np.einsum("ij,ij->i", centred, centred)
+    labels = np.empty(len(X), dtype=np.intp)
+    for rows in row_blocks(len(X), max(len(centers), X.shape[1])):
+        table = (X[rows] - shift) @ (-2 * centred.T)
+        table += norms
+        labels[rows] = table.argmin(axis=1)
+    return labels
 
 
 def sq_distances_to_earlier(rows: np.ndarray, start: np.ndarray) -> np.ndarray:
@@ -133,26 +171,32 @@ def sq_distances_to_earlier(rows: np.ndarray, start: np.ndarray) -> np.ndarray:
     return nearest(rows, everything, before=before)[1]
 
 
-def neighbor_sq_distances(X: np.ndarray, n_neighbors: int) -> np.ndarray:
+def neighbor_sq_distances(X: Rows, n_neighbors: int) -> np.ndarray:
     """Squared distances of every row to its nearest other rows, nearest first.
 
     At most ``len(X) - 1`` neighbours are returned, so a row alone has none. Exact brute force,
     O(n^2 d) time, in blocks.
     """
     n_neighbors = min(n_neighbors, len(X) - 1)
+    found = np.full((len(X), n_neighbors), np.inf)
     if n_neighbors == 0:
-        return np.empty((len(X), 0))
+        return found
     # Centred: scikit-learn's expanded form loses small distances far from the origin.
-    centred = X - X.mean(axis=0, dtype=np.float64).astype(X.dtype)
-    search = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(centred)
-    neighbors = search.kneighbors(return_distance=False)
-    sq_distances = np.empty(neighbors.shape)
-    for rows in _row_blocks(len(X), X.shape[1]):
-        for column in range(n_neighbors):
-            sq_distances[rows, column] = pair_sq_distances(X[rows], X[neighbors[rows, column]])
-    sq_distances.sort(axis=1)
-    return sq_distances
-
-
-def _row_blocks(n_rows: int, width: int) -> list[slice]:
-    return list(gen_batches(n_rows, max(1, _BLOCK_SIZE // max(1, width)))) if n_rows else []
+    center = X[:: max(1, len(X) // 4096)].mean(axis=0, dtype=np.float64).astype(X.dtype)
+    for others in gen_batches(len(X), _NEIGHBOR_BLOCK):
+        block = X[others]
+        # One more than asked for: a row finds itself.
+        n_found = min(n_neighbors + 1, len(block))
+        search = NearestNeighbors(n_neighbors=n_found, algorithm="brute").fit(block - center)
+        for rows in row_blocks(len(X), X.shape[1]):
+            mine = X[rows]
+            neighbors = search.kneighbors(mine - center, return_distance=False)
+            sq_distances = np.stack(
+                [pair_sq_distances(mine, block[column]) for column in neighbors.T], axis=1
+            )
+            itself = np.arange(rows.start, rows.stop)[:, None] == neighbors + others.start
+            sq_distances[itself] = np.inf
+            both = np.concatenate([found[rows], sq_distances], axis=1)
+            both.sort(axis=1)
+            found[rows] = both[:, :n_neighbors]
+    return found

@@ -1,19 +1,24 @@
-"""Exact greedy farthest-point sampling: a plain loop, one pass over the rows for each pick.
+"""Exact greedy farthest-point sampling, at the speed of matrix products.
 
 The functions here are pure and know nothing of estimators or metrics: rows in, indices out.
 """
 
+from typing import NamedTuple
+
 import numpy as np
-from sklearn.utils import gen_batches
 
-from ._distances import pair_sq_distances
+from ._distances import absolute_error, pair_sq_distances, relative_error
+from ._geometry import Rows, row_blocks
+from ._lazy_distances import LazyDistances
 
-# Elements of the block of differences: 1 MB of float64 stays in the cache.
-_BLOCK_SIZE = 2**17
+# Rows whose distances are brought up to date in one round, and those of them that go on into the
+# greedy choice. More rows make rounds fewer and cost more each; the optimum is flat.
+_POOL_SIZE = 4096
+_FINALISTS = 1024
 
 
 def farthest_point(
-    X: np.ndarray,
+    X: Rows,
     n_picks: int,
     *,
     initial_sq_distances: np.ndarray | None = None,
@@ -24,7 +29,7 @@ def farthest_point(
 
     Parameters
     ----------
-    X : ndarray of shape (n, d), float32 or float64
+    X : ndarray or UnitRows of shape (n, d), float32 or float64
         Rows, compared by their Euclidean distance. Never copied whole, never changed.
     n_picks : int
         How many rows to pick, at most the number of candidates.
@@ -46,56 +51,191 @@ def farthest_point(
 
     Notes
     -----
-    O(n d) time a pick and O(n) memory. Differences are taken before they are squared, in float64:
-    duplicates are exactly 0 apart and near-ties come out as in a float64 computation. The first
-    k picks do not depend on `n_picks`.
+    The picks are those of the plain loop that computes every distance in float64 and by
+    difference, also for float32 rows: duplicates are exactly 0 apart, and ties and near-ties
+    come out the same. The first k picks do not depend on `n_picks`.
+
+    Distances to the picks only shrink as picks are added, so one that is out of date is an upper
+    bound, and most rows never need theirs renewed [2]_. In a round, the rows with the largest
+    bounds form a pool; matrix products bring it up to date, and those of it whose distance is
+    still beyond every bound outside are settled in float64. Greedy choice among these is the
+    choice among all rows for as long as the best of them stays beyond the largest bound outside;
+    then the next pool is formed. `LazyDistances` keeps the bounds, and `relative_error` derives
+    their padding.
+
+    Time is that of a few passes over the data and, depending on it, of comparing each row with
+    some or all of the picks, O(n m d) at worst, as a matrix product. Memory is some 40 bytes a
+    row, the picks, and blocks of fixed size.
 
     References
     ----------
     .. [1] T. F. Gonzalez, "Clustering to minimize the maximum intercluster distance",
        Theoretical Computer Science 38, 1985.
+    .. [2] M. Minoux, "Accelerated greedy algorithms for maximizing submodular set functions",
+       Optimization Techniques, 1978. RDKit's MaxMinPicker applies the idea to single rows.
     """
-    allowed = np.ones(len(X), dtype=bool) if candidates is None else candidates.copy()
+    allowed = np.ones(len(X), dtype=bool) if candidates is None else candidates
     if n_picks > np.count_nonzero(allowed):
         raise ValueError(f"Cannot pick {n_picks} of {np.count_nonzero(allowed)} candidates.")
-    indices = np.empty(n_picks, dtype=np.intp)
-    sq_distances = np.empty(n_picks)
-    covered = np.full(len(X), np.inf)
-    if initial_sq_distances is not None:
-        covered[:] = initial_sq_distances
-    for rank in range(n_picks):
-        if rank == 0 and initial_sq_distances is None:
-            pick = most_central(X, allowed, weights)
-        else:
-            pick = _farthest(covered, allowed, weights)
-        indices[rank], sq_distances[rank] = pick, covered[pick]
-        allowed[pick] = False
-        if rank + 1 < n_picks:
-            np.minimum(covered, _sq_distances_to(X, X[pick]), out=covered)
-    return indices, sq_distances
+    if n_picks == 0:
+        return np.empty(0, dtype=np.intp), np.empty(0)
+    race = _Race(X, n_picks, allowed, initial_sq_distances, weights)
+    if initial_sq_distances is None:
+        race.start_from(most_central(X, allowed, weights))
+    while len(race.picks) < n_picks:
+        race.run_round()
+    return np.array(race.picks, dtype=np.intp), np.array(race.sq_distances)
 
 
-def most_central(X: np.ndarray, candidates: np.ndarray, weights: np.ndarray | None = None) -> int:
+class _Bar(NamedTuple):
+    """What no row outside a pool exceeds: a priority and, of the rows that have it, the first."""
+
+    priority: float
+    row: int
+
+    def is_cleared_by(self, priority: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Tell which rows come before all those outside; lower indices do in a tie."""
+        return (priority > self.priority) | ((priority == self.priority) & (rows < self.row))
+
+
+class _Race:
+    """State of the greedy choice. The priority of a row is its weight times its distance."""
+
+    def __init__(
+        self,
+        X: Rows,
+        n_picks: int,
+        allowed: np.ndarray,
+        initial: np.ndarray | None,
+        weights: np.ndarray | None,
+    ):
+        self.picks: list[int] = []
+        self.sq_distances: list[float] = []
+        self._n_picks = n_picks
+        self._weights = weights
+        self._distances = LazyDistances(X, initial)
+        # From upper bounds; -1 for rows that cannot be picked (any more).
+        self._priority = np.full(len(X), -1.0)
+        rows = np.flatnonzero(allowed)
+        self._priority[rows] = self._priority_of(rows, self._distances.upper[rows])
+
+    def _priority_of(self, rows: np.ndarray, sq_distances: np.ndarray) -> np.ndarray:
+        if self._weights is None:
+            return sq_distances
+        # The square root also keeps tiny weights from vanishing.
+        finite = np.minimum(sq_distances, np.finfo(np.float64).max)
+        return self._weights[rows] * np.sqrt(finite)
+
+    def _update_priority(self, rows: np.ndarray) -> None:
+        self._priority[rows] = self._priority_of(rows, self._distances.upper[rows])
+
+    def start_from(self, row: int) -> None:
+        self._take(row, np.inf)
+        self._priority[row] = -1.0
+        self._distances.compare_all()
+        self._update_priority(np.flatnonzero(self._priority >= 0))
+
+    def _take(self, row: int, sq_distance: float) -> None:
+        self.picks.append(row)
+        self.sq_distances.append(sq_distance)
+        self._distances.add_pick(row)
+
+    def run_round(self) -> None:
+        """Form a pool, bring it up to date, and pick from it as long as that is exact."""
+        everyone = np.arange(len(self._priority))
+        pool, bar = _largest(self._priority, everyone, _POOL_SIZE)
+        pool = pool[self._priority[pool] >= 0]
+        upper = self._distances.upper
+        self._distances.refresh(
+            pool, lambda rows: self._priority_of(rows, upper[rows]) >= bar.priority
+        )
+        self._update_priority(pool)
+        pool = pool[bar.is_cleared_by(self._priority[pool], pool)]
+        if len(pool) > _FINALISTS:
+            pool, bar = _largest(self._priority[pool], pool, _FINALISTS)
+        pool.sort()
+        exact, nearest = self._distances.settle(pool)
+        self._pick_among(pool, exact, nearest, bar)
+
+    def _pick_among(
+        self, rows: np.ndarray, exact: np.ndarray, nearest: np.ndarray, bar: _Bar
+    ) -> None:
+        """Greedy choice among rows, in ascending order, whose distances are exact."""
+        distances = self._distances
+        priority = self._priority_of(rows, exact)
+        block, norms = distances.centred(rows)
+        while len(rows) and len(self.picks) < self._n_picks:
+            leader = int(priority.argmax())
+            if not bar.is_cleared_by(priority[leader], rows[leader]):
+                break
+            self._take(int(rows[leader]), float(exact[leader]))
+            exact[leader] = priority[leader] = -1.0
+            newest = distances.n_picks - 1
+            table, share = distances.lower_bounds(block, norms, newest, newest + 1)
+            (near,) = np.nonzero(table[:, 0] + share < exact)
+            sq_distances = distances.exact(rows[near], newest)
+            closer = sq_distances < exact[near]
+            near, sq_distances = near[closer], sq_distances[closer]
+            exact[near], nearest[near] = sq_distances, newest
+            priority[near] = self._priority_of(rows[near], sq_distances)
+            on = priority >= bar.priority
+            if 2 * np.count_nonzero(on) < len(on):
+                self._put_back(rows[~on], exact[~on], nearest[~on], priority[~on])
+                rows, exact, nearest, priority = rows[on], exact[on], nearest[on], priority[on]
+                block, norms = block[on], norms[on]
+        self._put_back(rows, exact, nearest, priority)
+
+    def _put_back(
+        self, rows: np.ndarray, exact: np.ndarray, nearest: np.ndarray, priority: np.ndarray
+    ) -> None:
+        self._distances.store(rows, exact, nearest)
+        self._distances.seen[rows] = self._distances.n_picks
+        self._priority[rows] = priority
+
+
+def _largest(priority: np.ndarray, rows: np.ndarray, size: int) -> tuple[np.ndarray, _Bar]:
+    """Choose the rows of largest priority, lower indices in a tie, and the bar for the others."""
+    n = len(rows)
+    if size >= n:
+        return rows, _Bar(-1.0, 0)
+    cut = float(np.partition(priority, n - size)[n - size])
+    above = rows[priority > cut]
+    ties = np.sort(rows[priority == cut])
+    n_ties = size - len(above)
+    # Without a tie outside, the bar is cleared at this very priority.
+    first_outside = int(ties[n_ties]) if n_ties < len(ties) else np.iinfo(np.intp).max
+    return np.concatenate([above, ties[:n_ties]]), _Bar(cut, first_outside)
+
+
+def most_central(X: Rows, candidates: np.ndarray, weights: np.ndarray | None = None) -> int:
     """Return the candidate nearest to the candidates' mean, the lowest index in a tie.
 
     With weights, only the candidates of the largest weight are considered: nothing is covered
     yet, so all distances are equally infinite and the weight alone decides.
     """
-    center = X.mean(axis=0, dtype=np.float64, where=candidates[:, None])
+    center = np.zeros(X.shape[1])
+    for part in row_blocks(len(X), X.shape[1]):
+        center += candidates[part].astype(np.float64) @ X[part].astype(np.float64)
+    center /= np.count_nonzero(candidates)
     if weights is not None:
         candidates = candidates & (weights == weights[candidates].max())
-    rows = np.flatnonzero(candidates)
-    return int(rows[np.argmin(_sq_distances_to(X, center)[rows])])
+    rows = _possibly_nearest(X, candidates, center)
+    sq_distances = np.concatenate(
+        [pair_sq_distances(X[rows[part]], center) for part in row_blocks(len(rows), X.shape[1])]
+    )
+    return int(rows[sq_distances.argmin()])
 
 
-def _farthest(covered: np.ndarray, allowed: np.ndarray, weights: np.ndarray | None) -> int:
-    # The weight multiplies the distance; the square root also keeps tiny weights from vanishing.
-    priority = covered if weights is None else weights * np.sqrt(covered)
-    return int(np.argmax(np.where(allowed, priority, -1.0)))
-
-
-def _sq_distances_to(X: np.ndarray, point: np.ndarray) -> np.ndarray:
-    sq_distances = np.empty(len(X))
-    for rows in gen_batches(len(X), max(1, _BLOCK_SIZE // X.shape[1])):
-        sq_distances[rows] = pair_sq_distances(X[rows], point)
-    return sq_distances
+def _possibly_nearest(X: Rows, candidates: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """Candidates that rounding leaves possible as the nearest to a center."""
+    rounded = center.astype(X.dtype)
+    distance = np.empty(len(X))
+    for part in row_blocks(len(X), X.shape[1]):
+        block = X[part] - rounded
+        distance[part] = np.sqrt(np.einsum("ij,ij->i", block, block))
+    distance[~candidates] = np.inf
+    relative = relative_error(X.dtype, X.shape[1])
+    # Rounding the center moves it by no more than u of its length.
+    margin = relative * np.linalg.norm(center) + np.sqrt(absolute_error(X.dtype, X.shape[1]))
+    reach = (distance.min() * (1 + relative) + 2 * margin) / (1 - relative)
+    return np.flatnonzero(distance <= reach)

@@ -9,13 +9,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length, check_random_state
 
 from ..images.listings import is_missing
-from ._distances import (
-    nearest,
-    neighbor_sq_distances,
-    sq_distances_to_earlier,
-    to_geometry,
-    to_metric,
-)
+from ._distances import nearest, neighbor_sq_distances, sq_distances_to_earlier
+from ._geometry import Rows, to_geometry, to_metric
 from ._validation import check_indices, check_rows
 
 _METRICS = ("euclidean", "cosine")
@@ -148,8 +143,7 @@ def selection_report(
     Notes
     -----
     Exact and blocked: O(n_random * n_rows * n_picks * n_features) time, and memory for a block
-    of distances beside `X` (and beside a copy of it for cosine). The picks themselves are among
-    the rows, at distance 0.
+    of distances beside `X`. The picks themselves are among the rows, at distance 0.
 
     Examples
     --------
@@ -193,7 +187,7 @@ def selection_report(
 
 
 def _scores(
-    geometry: np.ndarray, indices: np.ndarray, classes: np.ndarray | None, metric: str
+    geometry: Rows, indices: np.ndarray, classes: np.ndarray | None, metric: str
 ) -> SelectionScores:
     picks = geometry[indices]
     distances = to_metric(nearest(geometry, picks)[1], metric)

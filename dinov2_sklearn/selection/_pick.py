@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._distances import neighbor_sq_distances
+from ._geometry import Rows
 from ._strategies import STRATEGIES
 from ._task import Picks, Task
 from ._validation import check_indices, check_n_samples
@@ -17,7 +18,7 @@ _STRATEGIES_WITHOUT_OUTLIERS = ("fps", "hybrid")
 
 
 def candidate_mask(
-    geometry: np.ndarray,
+    geometry: Rows,
     preselected: np.ndarray,
     strategy: str | Callable[..., ArrayLike],
     outlier_fraction: float,
@@ -38,7 +39,7 @@ def candidate_mask(
     return candidates
 
 
-def outliers(geometry: np.ndarray, n_outliers: int) -> np.ndarray:
+def outliers(geometry: Rows, n_outliers: int) -> np.ndarray:
     """Return the rows farthest from their 10th nearest neighbour, the lowest indices in a tie."""
     sq_distances = neighbor_sq_distances(geometry, OUTLIER_NEIGHBOR)
     return np.argsort(-sq_distances[:, -1], kind="stable")[:n_outliers]

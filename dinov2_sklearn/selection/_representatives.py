@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from ._distances import nearest, to_geometry, to_metric
+from ._distances import nearest
+from ._geometry import to_geometry, to_metric
 from ._metrics import compute_diversity
 from ._validation import check_rows
 
@@ -89,5 +90,5 @@ class NearestRepresentativeMixin:
         dtype = np.result_type(rows, self.representatives_)
         return nearest(
             to_geometry(rows.astype(dtype, copy=False), self.metric),
-            to_geometry(self.representatives_.astype(dtype, copy=False), self.metric),
+            to_geometry(self.representatives_.astype(dtype, copy=False), self.metric)[:],
         )

@@ -13,8 +13,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn_compat import Interval, StrOptions, fit_context, transform_output
-from ._distances import nearest, sq_distances_to_earlier, to_geometry, to_metric
+from ._distances import nearest, sq_distances_to_earlier
 from ._farthest_point import farthest_point
+from ._geometry import Rows, to_geometry, to_metric
 from ._pick import candidate_mask, count_picks, pick
 from ._representatives import NearestRepresentativeMixin
 from ._strategies import STRATEGIES
@@ -108,7 +109,7 @@ class DiversitySampler(
     -----
     With n rows of d features and m picks, farthest points take O(n m d) time, and one pass of
     k-means over k clusters O(n k d). The covering radius is exact: another O(n m d) at the speed
-    of a matrix product. float32 data stays float32; cosine distance needs one copy of it.
+    of a matrix product. Data is never copied whole, and float32 stays float32.
 
     Typical rows of "hybrid" are those nearest the centroids of as many k-means groups as there
     are rows to pick or preselected, skipping groups that hold a preselected row [3]_; far rows
@@ -342,7 +343,7 @@ class DiversitySampler(
         rows = rows.astype(self.representatives_.dtype, copy=False)
         geometry = to_geometry(rows, self.metric)
         earlier = np.concatenate([self._preselected_rows, self.representatives_])
-        earlier = to_geometry(earlier, self.metric)
+        earlier = to_geometry(earlier, self.metric)[:]
         nothing = np.empty(0, dtype=np.intp)
         candidates = candidate_mask(geometry, nothing, self.strategy, self.outlier_fraction)
         indices, _ = farthest_point(
@@ -404,7 +405,7 @@ class DiversitySampler(
     def _draw_seed(self) -> int:
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
-    def _describe(self, geometry: np.ndarray, picks: Picks, earlier: np.ndarray) -> None:
+    def _describe(self, geometry: Rows, picks: Picks, earlier: np.ndarray) -> None:
         """Set the attributes that describe one X, given its picks and all rows before them."""
         picked = geometry[picks.indices]
         position, sq_distances = nearest(geometry, np.concatenate([earlier, picked]))

@@ -8,6 +8,7 @@ import numpy as np
 
 from ._clusters import extend_quotas, kmeans
 from ._distances import nearest
+from ._geometry import Rows
 
 
 class Picks(NamedTuple):
@@ -39,7 +40,7 @@ class Task:
     fps_scope : {"global", "cluster"}
     """
 
-    X: np.ndarray
+    X: Rows
     n_picks: int
     candidates: np.ndarray
     preselected: np.ndarray

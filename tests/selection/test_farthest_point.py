@@ -1,10 +1,56 @@
+from contextlib import ExitStack, contextmanager
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from dinov2_sklearn.selection import _farthest_point, _geometry, _lazy_distances
 from dinov2_sklearn.selection._farthest_point import farthest_point, most_central
+from dinov2_sklearn.selection._geometry import UnitRows
+
+
+@contextmanager
+def sizes(pool=4096, finalists=1024, step=128, block=2**22):
+    """Small sizes take small data through many rounds, pools and blocks."""
+    with ExitStack() as stack:
+        for module, name, value in (
+            (_farthest_point, "_POOL_SIZE", pool),
+            (_farthest_point, "_FINALISTS", finalists),
+            (_lazy_distances, "_CHUNK", pool),
+            (_lazy_distances, "_FIRST_STEP", step),
+            (_lazy_distances, "_LAST_STEP", 2 * step),
+            (_geometry, "_BLOCK_SIZE", block),
+        ):
+            stack.enter_context(mock.patch.object(module, name, value))
+        yield
+
+
+some_sizes = st.fixed_dictionaries(
+    {
+        "pool": st.integers(1, 9),
+        "finalists": st.integers(1, 5),
+        "step": st.integers(1, 3),
+        "block": st.integers(1, 40),
+    }
+) | st.just({})
+
+
+def assert_greedy(X, picks, *, tolerance, initial=None, weights=None):
+    """Replay the picks: each is the farthest row of all, to a relative tolerance."""
+    X = np.asarray(X, dtype=np.float64)
+    weights = np.ones(len(X)) if weights is None else weights
+    assert len(set(picks.tolist())) == len(picks)
+    covered = np.full(len(X), np.inf) if initial is None else initial.copy()
+    left = np.ones(len(X), dtype=bool)
+    for rank, pick in enumerate(picks):
+        if rank or initial is not None:
+            priority = np.where(left, weights * np.sqrt(covered), -1)
+            assert priority[pick] >= (1 - tolerance) * priority.max(), rank
+        left[pick] = False
+        covered = np.minimum(covered, ((X - X[pick]) ** 2).sum(axis=1))
 
 
 def reference(X, n_picks, initial=None, candidates=None, weights=None):
@@ -44,14 +90,15 @@ def problems(draw):
 
 
 @settings(deadline=None)
-@given(problems(), st.data())
-def test_matches_the_definition(problem, data):
+@given(problems(), st.data(), some_sizes)
+def test_matches_the_definition(problem, data, small):
     X, options = problem
     squares = st.integers(0, 9).map(float)
     initial = data.draw(hnp.arrays(np.float64, len(X), elements=squares))
     mask = options["candidates"]
     n_picks = data.draw(st.integers(0, len(X) if mask is None else int(mask.sum())))
-    indices, sq_distances = farthest_point(X, n_picks, initial_sq_distances=initial, **options)
+    with sizes(**small):
+        indices, sq_distances = farthest_point(X, n_picks, initial_sq_distances=initial, **options)
     expected, expected_distances = reference(X, n_picks, initial, **options)
     assert indices.tolist() == expected
     assert sq_distances.tolist() == expected_distances
@@ -90,6 +137,93 @@ def test_matches_the_definition_on_real_numbers(dtype, offset):
     expected, expected_distances = reference(X, 150)
     assert indices.tolist() == expected
     np.testing.assert_allclose(sq_distances, expected_distances, rtol=1e-12)
+
+
+@st.composite
+def hard_problems(draw):
+    """Rows whose distances cancel in products: near-ties, offsets, outliers, tiny scales."""
+    rng = np.random.RandomState(draw(st.integers(0, 2**32 - 1)))
+    n, d = draw(st.integers(2, 60)), draw(st.integers(1, 30))
+    dtype = draw(st.sampled_from([np.float32, np.float64]))
+    kind = draw(st.sampled_from(["noise", "near-ties", "near-duplicates", "outlier", "signs"]))
+    X = rng.normal(size=(n, d))
+    if kind == "near-ties":
+        X /= np.linalg.norm(X, axis=1, keepdims=True)
+        X = np.concatenate([X, -X]) * (1 + 1e-7 * rng.normal(size=(2 * n, 1)))
+    if kind == "near-duplicates":
+        X = X[rng.randint(n, size=3 * n)] + 1e-6 * rng.normal(size=(3 * n, d))
+    if kind == "outlier":
+        X[rng.randint(n)] *= 1e4
+    if kind == "signs":
+        X = np.sign(X)
+    X = (X + draw(st.sampled_from([0.0, 1.0, 1e4]))) * draw(st.sampled_from([1.0, 1e-25, 1e9]))
+    return X.astype(dtype)
+
+
+@settings(deadline=None, max_examples=150)
+@given(hard_problems(), some_sizes, st.booleans())
+def test_every_pick_is_the_farthest_in_float64(X, small, weighted):
+    weights = np.random.RandomState(0).choice([0.5, 1.0, 1.0 + 1e-9], len(X)) if weighted else None
+    with sizes(**small):
+        indices, sq_distances = farthest_point(X, len(X), weights=weights)
+    # What a float64 sum of d squares may lose.
+    assert_greedy(X, indices, tolerance=4e-16 * (X.shape[1] + 4), weights=weights)
+    double = X.astype(np.float64)
+    for rank in range(1, len(X)):
+        expected = ((double[indices[:rank]] - double[indices[rank]]) ** 2).sum(axis=1).min()
+        assert sq_distances[rank] == pytest.approx(expected, rel=1e-13, abs=0)
+
+
+@settings(deadline=None, max_examples=50)
+@given(hard_problems(), some_sizes)
+def test_unit_rows_are_picked_by_their_float64_directions(X, small):
+    X = X[np.abs(X).max(axis=1) > 0]
+    lengths = np.float64(np.abs(X).max(axis=1, keepdims=True))
+    unit = X / lengths
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    with sizes(**small):
+        picks = farthest_point(UnitRows(X), len(X))[0]
+    # Rows are rounded to their own precision, which moves each by up to eps: distances that are
+    # larger than that by far must come out in order.
+    covered = np.full(len(X), np.inf)
+    rounding = 4 * np.finfo(X.dtype).eps
+    for rank, pick in enumerate(picks):
+        if rank:
+            left = np.setdiff1d(np.arange(len(X)), picks[:rank])
+            assert np.sqrt(covered[pick]) >= np.sqrt(covered[left].max()) - rounding
+        covered = np.minimum(covered, ((unit - unit[pick]) ** 2).sum(axis=1))
+
+
+@pytest.mark.parametrize("kind", ["clusters", "noise", "few values"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_many_rounds_on_many_rows(kind, dtype):
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(20_000, 16))
+    if kind == "clusters":
+        X = 0.3 * X + rng.normal(size=(50, 16))[rng.randint(50, size=len(X))]
+    if kind == "few values":
+        X = (X > 1).astype(float)
+    X = X.astype(dtype)
+    picks, sq_distances = farthest_point(X, 400)
+    assert_greedy(X, picks, tolerance=1e-14)
+    with sizes(pool=100, finalists=10, step=7):
+        again = farthest_point(X, 400)
+    np.testing.assert_array_equal(picks, again[0])
+    np.testing.assert_array_equal(sq_distances, again[1])
+
+
+def test_read_only_memory_maps_and_slices_give_the_same_picks(tmp_path):
+    X = np.random.RandomState(0).normal(size=(3000, 8)).astype(np.float32)
+    expected = farthest_point(X, 50)[0]
+    np.save(tmp_path / "X.npy", X)
+    wide = np.repeat(X, 2, axis=1)
+    for same in (
+        np.load(tmp_path / "X.npy", mmap_mode="r"),
+        np.asfortranarray(X),
+        wide[:, ::2],
+    ):
+        same.flags.writeable = False
+        np.testing.assert_array_equal(farthest_point(same, 50)[0], expected)
 
 
 def test_ties_go_to_the_lowest_index():

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import pairwise_distances
 
 from dinov2_sklearn import DiversitySampler, selection_report
-from dinov2_sklearn.selection import _distances, compute_diversity
+from dinov2_sklearn.selection import _geometry, compute_diversity
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_agrees_with_the_sampler(X):
 def test_blocks_do_not_change_the_report(X, monkeypatch):
     X, indices = X.astype(np.float32), [5, 0, 33]
     whole = selection_report(X, indices)
-    monkeypatch.setattr(_distances, "_BLOCK_SIZE", 16)
+    monkeypatch.setattr(_geometry, "_BLOCK_SIZE", 16)
     assert selection_report(X, indices) == whole
 
 
