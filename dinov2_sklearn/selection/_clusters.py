@@ -4,49 +4,107 @@ import warnings
 from math import isqrt
 
 import numpy as np
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
+
+from ._distances import assign
+from ._geometry import Rows
 
 MAX_DEFAULT_CLUSTERS = 100
 
+# Centroids are means: more rows than these for each of them hardly move them.
+TRAIN_ROWS = 256
+# The start needs fewer, and Lloyd's iterations gain next to nothing after so many.
+_SEED_SHARE = 4
+_MAX_ITER = 20
+
 
 def kmeans(
-    X: np.ndarray,
+    X: Rows,
     n_clusters: int,
     *,
     random_state: np.random.RandomState,
+    usable: np.ndarray | None = None,
     weights: np.ndarray | None = None,
+    train_rows: int = TRAIN_ROWS,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Group rows by k-means.
+    """Group rows by k-means, trained on a sample of them.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
+    X : ndarray or Rows of shape (n, d)
     n_clusters : int
-        Groups to look for, at least 1; no more than there are rows are made.
+        Groups to look for, at least 1; no more than there are usable rows are made.
     random_state : RandomState
-        Draws the seed of the k-means++ start.
+        Draws the sample and the seed of the k-means++ start.
+    usable : ndarray of bool of shape (n,), default=None
+        Rows that shape the groups; all if None.
     weights : ndarray of shape (n,), default=None
         How much each row pulls its centroid; equal where all are zero.
+    train_rows : int, default=256
+        Rows to train on for each group.
 
     Returns
     -------
     labels : ndarray of shape (n,)
-        Group of each row. Every group from 0 to ``len(centers) - 1`` has a row.
+        Group of each row. Every group from 0 to ``len(centers) - 1`` has a usable row.
     centers : ndarray of shape (n_groups, d)
         Centroids. Fewer than `n_clusters` where there are fewer distinct rows.
+
+    Notes
+    -----
+    A k-means++ start on a quarter of the sample, at most 20 of Lloyd's iterations on the sample,
+    and one pass over all rows: O(n_clusters^2 d train_rows + n n_clusters d).
     """
-    n_clusters = min(n_clusters, len(X))
-    if weights is not None and not weights.any():
+    rows = np.arange(len(X)) if usable is None else np.flatnonzero(usable)
+    n_clusters = min(n_clusters, len(rows))
+    if weights is not None and not weights[rows].any():
         weights = None
-    seed = random_state.randint(np.iinfo(np.int32).max)
-    model = KMeans(n_clusters, n_init=1, random_state=seed)
+    centers = _trained_centers(X, rows, n_clusters, random_state, weights, train_rows)
+    while True:
+        labels = assign(X, centers)
+        used = np.unique(labels[rows])
+        if len(used) == len(centers):
+            return labels, centers
+        centers = centers[used]
+
+
+def _trained_centers(
+    X: Rows,
+    rows: np.ndarray,
+    n_clusters: int,
+    random_state: np.random.RandomState,
+    weights: np.ndarray | None,
+    train_rows: int,
+) -> np.ndarray:
+    """Centroids of k-means over a random sample of some rows."""
+    order = random_state.permutation(rows)
+    if weights is not None:
+        # Rows without weight do not pull: they are drawn only for want of others.
+        order = order[np.argsort(weights[order] == 0, kind="stable")]
+    sample = order[: train_rows * n_clusters]
+    seeds = order[: max(1, train_rows // _SEED_SHARE) * n_clusters]
+    pull = None if weights is None else weights[sample]
+    start, _ = kmeans_plusplus(
+        # float64, as scikit-learn would convert float32 anew for every center.
+        X[seeds].astype(np.float64),
+        n_clusters,
+        sample_weight=None if weights is None else weights[seeds],
+        random_state=random_state.randint(np.iinfo(np.int32).max),
+    )
+    model = KMeans(n_clusters, init=start.astype(X.dtype), n_init=1, max_iter=_MAX_ITER)
     with warnings.catch_warnings():
-        # Fewer distinct rows than clusters: the empty ones are dropped below.
+        # Fewer distinct rows than clusters: the empty ones are dropped afterwards.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(X, sample_weight=weights)
-    used, labels = np.unique(model.labels_, return_inverse=True)
-    return labels.reshape(-1), model.cluster_centers_[used]
+        model.fit(X[sample], sample_weight=pull)
+    centers: np.ndarray = model.cluster_centers_
+    return centers
+
+
+def members_of(labels: np.ndarray) -> list[np.ndarray]:
+    """Rows of each group, in ascending order."""
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(labels))[:-1])
 
 
 def default_n_clusters(n_rows: int, n_picks: int) -> int:

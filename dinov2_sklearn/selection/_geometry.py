@@ -26,8 +26,8 @@ class UnitRows:
     ndim = 2
 
     def __init__(self, X: np.ndarray):
-        self.shape = X.shape
-        self.dtype = X.dtype
+        self.shape: tuple[int, int] = X.shape
+        self.dtype: np.dtype[Any] = X.dtype
         self._X = X
         self._lengths = np.empty((len(X), 1), dtype=X.dtype)
         for rows in row_blocks(len(X), X.shape[1]):
@@ -44,7 +44,31 @@ class UnitRows:
         return self._X[rows] / self._lengths[rows]
 
 
-Rows: TypeAlias = np.ndarray | UnitRows
+class RowSubset:
+    """Some of the rows, in a given order, gathered as they are read.
+
+    Parameters
+    ----------
+    X : Rows of shape (n, d)
+    rows : ndarray of int of shape (m,)
+    """
+
+    ndim = 2
+
+    def __init__(self, X: "Rows", rows: np.ndarray):
+        self.shape: tuple[int, int] = (len(rows), X.shape[1])
+        self.dtype: np.dtype[Any] = X.dtype
+        self._X = X
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return self._X[self._rows[rows]]
+
+
+Rows: TypeAlias = np.ndarray | UnitRows | RowSubset
 
 
 def to_geometry(X: np.ndarray, metric: str) -> Rows:

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ._clusters import default_n_clusters, interleave
+from ._clusters import default_n_clusters, interleave, members_of
 from ._distances import nearest
 from ._farthest_point import farthest_point
+from ._geometry import RowSubset
 from ._task import Picks, Task, cluster_quotas, cluster_rows
 from ._typical import pick_typical
 
@@ -29,8 +30,12 @@ def pick_cluster(task: Task) -> Picks:
     labels, _ = cluster_rows(task, n_clusters)
     quotas = cluster_quotas(task, labels, task.n_picks, task.candidates)
     order = _random_order(task)
-    members = [order[labels[order] == group][: quotas[group]] for group in np.flatnonzero(quotas)]
-    return Picks(interleave(members), labels)
+    drawn = [
+        order[members][:quota]
+        for members, quota in zip(members_of(labels[order]), quotas, strict=False)
+        if quota
+    ]
+    return Picks(interleave(drawn), labels)
 
 
 def pick_hybrid(task: Task) -> Picks:
@@ -99,17 +104,19 @@ def _farthest_within(
 ) -> np.ndarray:
     """Farthest rows by quota: each cluster's are picked given all those picked before."""
     quotas = cluster_quotas(task, labels, n_picks, candidates)
+    members = members_of(labels)
     far: list[np.ndarray] = []
     for group in np.flatnonzero(quotas):
-        members = np.flatnonzero(labels == group)
+        rows = members[group]
+        inside = RowSubset(task.X, rows)
         given = np.concatenate([covered, *far])
-        initial = nearest(task.X[members], task.X[given])[1] if len(given) else None
+        initial = nearest(inside, task.X[given])[1] if len(given) else None
         picked, _ = farthest_point(
-            task.X[members],
+            inside,
             int(quotas[group]),
             initial_sq_distances=initial,
-            candidates=candidates[members],
-            weights=None if task.weights is None else task.weights[members],
+            candidates=candidates[rows],
+            weights=None if task.weights is None else task.weights[rows],
         )
-        far.append(members[picked])
+        far.append(rows[picked])
     return interleave(far)

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._clusters import extend_quotas, kmeans
-from ._distances import nearest
-from ._geometry import Rows
+from ._clusters import TRAIN_ROWS, extend_quotas, kmeans
+from ._geometry import Rows, RowSubset
 
 
 class Picks(NamedTuple):
@@ -24,7 +23,7 @@ class Task:
 
     Attributes
     ----------
-    X : ndarray of shape (n, d)
+    X : ndarray or other Rows of shape (n, d)
         Rows in Euclidean geometry.
     n_picks : int
         Picks to return, at most the number of candidates.
@@ -58,10 +57,10 @@ class Task:
         return usable
 
     def restricted_to(self, members: np.ndarray) -> "Task":
-        """Return the same task over some of the rows."""
+        """Return the same task over some of the rows, none of which is copied."""
         return replace(
             self,
-            X=self.X[members],
+            X=RowSubset(self.X, members),
             candidates=self.candidates[members],
             preselected=np.flatnonzero(np.isin(members, self.preselected)),
             weights=None if self.weights is None else self.weights[members],
@@ -69,22 +68,17 @@ class Task:
 
 
 def cluster_rows(
-    task: Task, n_clusters: int, *, weighted: bool = False
+    task: Task, n_clusters: int, *, weighted: bool = False, train_rows: int = TRAIN_ROWS
 ) -> tuple[np.ndarray, np.ndarray]:
     """k-means over the usable rows; the others get the label of the nearest centroid."""
-    usable = task.usable
-    weights = task.weights if weighted else None
-    if usable.all():
-        return kmeans(task.X, n_clusters, random_state=task.random_state, weights=weights)
-    labels = np.empty(len(task.X), dtype=np.intp)
-    labels[usable], centers = kmeans(
-        task.X[usable],
+    return kmeans(
+        task.X,
         n_clusters,
         random_state=task.random_state,
-        weights=None if weights is None else weights[usable],
+        usable=task.usable,
+        weights=task.weights if weighted else None,
+        train_rows=train_rows,
     )
-    labels[~usable] = nearest(task.X[~usable], centers)[0]
-    return labels, centers
 
 
 def cluster_quotas(

@@ -6,53 +6,80 @@ from math import isqrt
 import numpy as np
 from sklearn.metrics import euclidean_distances
 
-from ._clusters import default_n_clusters, interleave
+from ._clusters import default_n_clusters, interleave, members_of
 from ._distances import nearest, own_center_sq_distances
+from ._geometry import RowSubset
 from ._task import Task, cluster_quotas, cluster_rows, group_mass
 
 # Rows times groups up to which one flat k-means is affordable: below a second an iteration on two
 # cores. As no one picks more rows than there are, it also bounds a matrix of pick to pick.
 FLAT_LIMIT = 10_000_000
+# Rows that each of the inner groups is trained on: there are many, and each gives but one pick.
+_INNER_TRAIN_ROWS = 64
 
 
 def pick_typical(task: Task, n_picks: int) -> tuple[np.ndarray, np.ndarray]:
     """Pick rows that stand for many others.
 
     Small data is grouped once, a group for each pick (and for each row labelled already). Large
-    data is grouped twice: k-means into clusters, and k-means again inside each of them into its
-    quota, which costs a fraction. An explicit number of clusters means two levels.
+    data is grouped in levels: k-means into clusters, and k-means again inside each of them into
+    its quota, which costs a fraction; a cluster that is large itself is divided in the same way.
+    An explicit number of clusters means two levels at least.
 
     Returns
     -------
     indices : ndarray of shape (n_picks,)
         Every prefix stands for as much of the data as it can: see `representative_order`.
     labels : ndarray of shape (n,)
-        The cluster of every row (of the first level where there are two).
+        The cluster of every row (of the first level where there are several).
     """
-    n_rows = int(np.count_nonzero(task.usable))
-    n_groups = n_picks + len(task.preselected)
-    if task.n_clusters is None and n_picks and n_rows * n_groups <= FLAT_LIMIT:
-        labels, centers = cluster_rows(task, n_groups, weighted=True)
+    if task.n_clusters is None and n_picks and _is_small(task, n_picks):
+        labels, centers = cluster_rows(task, n_picks + len(task.preselected), weighted=True)
         picks, mass = _nearest_centroids(task, labels, centers, n_picks)
-        return picks[representative_order(task, picks, mass)], labels
-    n_wanted = task.n_picks + len(task.preselected)
-    labels, _ = cluster_rows(task, task.n_clusters or default_n_clusters(n_rows, isqrt(n_wanted)))
+    else:
+        n_wanted = task.n_picks + len(task.preselected)
+        n_clusters = task.n_clusters or _n_outer_clusters(task, n_wanted)
+        labels, _ = cluster_rows(task, n_clusters)
+        picks, mass = _pick_within_each(task, labels, n_picks)
+    return picks[representative_order(task, picks, mass)], labels
+
+
+def _is_small(task: Task, n_picks: int) -> bool:
+    n_groups = n_picks + len(task.preselected)
+    return int(np.count_nonzero(task.usable)) * n_groups <= FLAT_LIMIT
+
+
+def _n_outer_clusters(task: Task, n_picks: int) -> int:
+    return default_n_clusters(int(np.count_nonzero(task.usable)), isqrt(n_picks))
+
+
+def _pick_within_each(
+    task: Task, labels: np.ndarray, n_picks: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pick each cluster's quota inside it; also returns the mass that each pick stands for."""
     quotas = cluster_quotas(task, labels, n_picks, task.candidates)
-    inner = [_pick_within(task, labels == group, quotas[group]) for group in np.flatnonzero(quotas)]
-    picks = interleave([picks for picks, _ in inner])
+    members = members_of(labels)
     mass_of = np.zeros(len(task.X))
-    for members, mass in inner:
-        mass_of[members] = mass
-    return picks[representative_order(task, picks, mass_of[picks])], labels
+    picks = []
+    for group in np.flatnonzero(quotas):
+        rows = members[group][task.usable[members[group]]]
+        inner, mass = _pick_inside(task.restricted_to(rows), int(quotas[group]))
+        picks.append(rows[inner])
+        mass_of[rows[inner]] = mass
+    merged = interleave(picks)
+    return merged, mass_of[merged]
 
 
-def _pick_within(task: Task, members: np.ndarray, n_picks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Second level: the usable members of one cluster are grouped again, a group for a pick."""
-    rows = np.flatnonzero(members & task.usable)
-    inner = task.restricted_to(rows)
-    labels, centers = cluster_rows(inner, int(n_picks) + len(inner.preselected), weighted=True)
-    picks, mass = _nearest_centroids(inner, labels, centers, int(n_picks))
-    return rows[picks], mass
+def _pick_inside(task: Task, n_picks: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pick rows of one cluster, a group for each pick and each labelled row."""
+    n_groups = n_picks + len(task.preselected)
+    if not _is_small(task, n_picks):
+        labels, centers = cluster_rows(task, _n_outer_clusters(task, n_groups))
+        # Rows that are all equal cannot be divided.
+        if len(centers) > 1:
+            return _pick_within_each(task, labels, n_picks)
+    labels, centers = cluster_rows(task, n_groups, weighted=True, train_rows=_INNER_TRAIN_ROWS)
+    return _nearest_centroids(task, labels, centers, n_picks)
 
 
 def _nearest_centroids(
@@ -66,7 +93,7 @@ def _nearest_centroids(
     """
     rows = np.flatnonzero(task.candidates)
     group = labels[rows]
-    sq_distances = own_center_sq_distances(task.X[rows], centers, group)
+    sq_distances = own_center_sq_distances(RowSubset(task.X, rows), centers, group)
     weightless = np.zeros(len(rows), dtype=bool)
     if task.weights is not None:
         weightless = task.weights[rows] == 0

@@ -15,29 +15,34 @@ def check_rows(X: Any, metric: str, *, estimator: Any = None, reset: bool = True
     """Return `X` as a finite 2-D float32 or float64 array; name the first rows that are not.
 
     With an `estimator`, its ``n_features_in_`` and ``feature_names_in_`` are set (`reset`) or
-    compared. Float input is not copied.
+    compared. float32 and float64 input is not copied.
     """
-    options = {"dtype": [np.float64, np.float32], "ensure_all_finite": False}
+    # Half precision becomes float32; all else that is no float becomes float64.
+    half = getattr(X, "dtype", None) == np.float16
+    dtypes = [np.float32, np.float64] if half else [np.float64, np.float32]
+    options = {"dtype": dtypes, "ensure_all_finite": False}
     if estimator is None:
         X = check_array(X, input_name="X", **options)
     else:
         X = validate_data(estimator, X, reset=reset, **options)
-    bad = _rows_where(X, lambda block: ~np.isfinite(block).all(axis=1))
+    # NaN and infinity survive the maximum: one look at each row is enough.
+    largest = _largest_entries(X)
+    bad = np.flatnonzero(~np.isfinite(largest))
     if bad.size:
         raise ValueError(
             f"Input X contains NaN or infinity in {_rows(bad)}. Remove these rows first, or "
             "find out why their embeddings failed."
         )
     # The squares of larger values, summed over the features of a row, can overflow.
-    largest = X.dtype.type(np.sqrt(np.finfo(X.dtype).max) * 1e-4)
-    large = _rows_where(X, lambda block: np.abs(block).max(axis=1) > largest)
+    limit = X.dtype.type(np.sqrt(np.finfo(X.dtype).max) * 1e-4)
+    large = np.flatnonzero(largest > limit)
     if large.size:
         raise ValueError(
-            f"Input X has values beyond {largest:.0e} in {_rows(large)}: distances between such "
+            f"Input X has values beyond {limit:.0e} in {_rows(large)}: distances between such "
             "rows cannot be computed. Embeddings are never that large: find out what went wrong."
         )
     if metric == "cosine":
-        zero = _rows_where(X, lambda block: ~block.any(axis=1))
+        zero = np.flatnonzero(largest == 0)
         if zero.size:
             raise ValueError(
                 f"Input X is zero in {_rows(zero)}: a zero row has no direction, so it has no "
@@ -46,10 +51,15 @@ def check_rows(X: Any, metric: str, *, estimator: Any = None, reset: bool = True
     return X
 
 
-def _rows_where(X: np.ndarray, test: Any) -> np.ndarray:
+def _largest_entries(X: np.ndarray) -> np.ndarray:
+    """Largest absolute value of each row."""
     step = max(1, _SCAN_SIZE // X.shape[1])
-    found = [np.flatnonzero(test(X[rows])) + rows.start for rows in gen_batches(len(X), step)]
-    return np.concatenate(found)
+    return np.concatenate(
+        [
+            np.maximum(X[rows].max(axis=1), -X[rows].min(axis=1))
+            for rows in gen_batches(len(X), step)
+        ]
+    )
 
 
 def _rows(positions: np.ndarray) -> str:
