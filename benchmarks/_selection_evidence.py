@@ -1,0 +1,121 @@
+"""What the strategies are worth on labelled data, for `selection.py`."""
+
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from _common import Table
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+
+from dinov2_sklearn import (
+    DINOv2Transformer,
+    DiversitySampler,
+    list_images,
+    make_demo_images,
+    selection_report,
+)
+from dinov2_sklearn.selection._clusters import interleave
+
+BUDGETS = (1, 2, 5, 10)
+STRATEGIES = ("random", "cluster", "fps", "hybrid")
+FPS_RATIO = DiversitySampler().fps_ratio
+
+Data = tuple[str, np.ndarray, np.ndarray]
+Scores = tuple[float, float, float, float]
+
+
+def datasets(quick: bool) -> Iterator[Data]:
+    """Labelled data that ships with packages: name, embeddings, labels."""
+    X, y = load_digits(return_X_y=True)
+    X = X / 16
+    if quick:
+        yield "digits", X[:200], y[:200]
+        return
+    yield "digits", X, y
+    # Each class two thirds of the one before: 178 rows of the most common, 5 of the rarest.
+    kept = np.concatenate(
+        [np.flatnonzero(y == c)[: max(5, int(178 * (2 / 3) ** c))] for c in range(10)]
+    )
+    yield "imbalanced digits", X[kept], y[kept]
+    yield scenes()
+
+
+def scenes() -> Data:
+    """Embed the demo images with the offline checkpoint; the scene is the label."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = list_images(make_demo_images(folder))
+        X = DINOv2Transformer("offline").fit_transform(paths)
+    return "demo scenes", X, np.array([Path(path).parent.name for path in paths])
+
+
+def score(X: np.ndarray, y: np.ndarray, picks: np.ndarray) -> Scores:
+    """Class coverage, 1-NN and linear accuracy on the rest, covering radius."""
+    rest = np.setdiff1d(np.arange(len(X)), picks)
+    scores = selection_report(X, picks, y, n_random=1).selection
+    neighbor = KNeighborsClassifier(1).fit(X[picks], y[picks]).score(X[rest], y[rest])
+    return scores.class_coverage or 0.0, neighbor, linear(X, y, picks, rest), scores.covering_radius
+
+
+def linear(X: np.ndarray, y: np.ndarray, picks: np.ndarray, rest: np.ndarray) -> float:
+    if len(set(y[picks])) < 2:
+        return float(np.mean(y[rest] == y[picks[0]]))
+    scaler = StandardScaler(with_std=False).fit(X)
+    model = LogisticRegression(max_iter=500)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # slow convergence on separable picks
+        model.fit(scaler.transform(X[picks]), y[picks])
+    return model.score(scaler.transform(X[rest]), y[rest])
+
+
+def repeated(pick: Callable[[int], np.ndarray], X: np.ndarray, y: np.ndarray, n: int) -> list[str]:
+    """Mean and standard deviation over seeds of each of the scores."""
+    scores = np.array([score(X, y, pick(seed)) for seed in range(n)])
+    columns = zip(scores.mean(axis=0), scores.std(axis=0), strict=True)
+    return [f"{mean:.3f} ± {spread:.3f}" for mean, spread in columns]
+
+
+def print_evidence(*, n_seeds: int, quick: bool) -> None:
+    table = Table(
+        "data", "a class", "strategy", "classes covered", "1-NN", "linear", "covering radius"
+    )
+    for name, X, y in datasets(quick):
+        n_classes = len(set(y))
+        for budget in BUDGETS[:2] if quick else BUDGETS:
+            n_picks = min(budget * n_classes, len(X) // 2)
+            for strategy in STRATEGIES:
+                n = 1 if strategy == "fps" else n_seeds  # fps has no seed
+                pick = partial(select, X, n_picks, strategy)
+                table.add(name, budget, strategy, *repeated(pick, X, y, n))
+
+
+def select(X: np.ndarray, n_picks: int, strategy: str, seed: int) -> np.ndarray:
+    return DiversitySampler(n_picks, strategy=strategy, random_state=seed).select(X)
+
+
+def print_order(*, n_seeds: int, quick: bool) -> None:
+    """Prefixes of hybrid picks: typical ones first, or far ones mixed in between."""
+    table = Table(
+        "data", "picks", "prefix", "order", "classes covered", "1-NN", "linear", "covering radius"
+    )
+    for name, X, y in datasets(quick):
+        n_picks = 10 * len(set(y)) if not quick else 40
+        n_picks = min(n_picks, len(X) // 2)
+        for share in (0.1, 0.2, 0.4, 0.75):
+            n_prefix = round(share * n_picks)
+            for way in ("typical first", "interleaved"):
+                pick = partial(prefix, X, n_picks, n_prefix, way)
+                table.add(name, n_picks, n_prefix, way, *repeated(pick, X, y, n_seeds))
+
+
+def prefix(X: np.ndarray, n_picks: int, n_prefix: int, way: str, seed: int) -> np.ndarray:
+    picks = select(X, n_picks, "hybrid", seed)
+    n_typical = n_picks - round(FPS_RATIO * n_picks)
+    if way == "interleaved":
+        picks = interleave([picks[:n_typical], picks[n_typical:]])
+    return picks[:n_prefix]
