@@ -11,6 +11,10 @@ from ._geometry import Rows, row_blocks
 # product: few at first, as many rows fall out of the race at once, then more and more.
 _CHUNK = 4096
 _FIRST_STEP, _LAST_STEP = 128, 1024
+# Random directions in which a pick close by is looked for first, and how many picks unseen, and
+# how many features, make that worth its cost.
+_SKETCH_SIZE = 64
+_SKETCH_FROM = 256
 
 
 class LazyDistances:
@@ -60,16 +64,21 @@ class LazyDistances:
         self._pick_norms = np.empty(64)
         # Times -2, as the products need them.
         self._scaled_picks = np.empty((64, d), dtype=X.dtype)
+        # A constant seed: directions decide how soon a row is left behind, never what is picked.
+        directions = np.random.RandomState(0).normal(size=(d, min(d, _SKETCH_SIZE)))
+        self._directions = directions.astype(X.dtype)
+        self._sketches = np.empty((64, self._directions.shape[1]), dtype=X.dtype)
 
     def add_pick(self, row: int) -> None:
         """Count a row among the picks; nothing is compared with it yet."""
         if self.n_picks == len(self._pick_rows):
-            for name in ("_pick_rows", "_pick_norms", "_scaled_picks"):
+            for name in ("_pick_rows", "_pick_norms", "_scaled_picks", "_sketches"):
                 setattr(self, name, np.concatenate([getattr(self, name)] * 2))
         centred, norms = self.centred(np.array([row]))
         self._pick_rows[self.n_picks] = row
         self._pick_norms[self.n_picks] = norms[0]
         self._scaled_picks[self.n_picks] = -2 * centred[0]
+        self._sketches[self.n_picks] = centred[0] @ self._directions
         self.n_picks += 1
 
     def centred(self, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
@@ -115,6 +124,9 @@ class LazyDistances:
         for start in range(0, len(rows), _CHUNK):
             chunk = rows[start : start + _CHUNK]
             block, norms = self.centred(chunk)
+            if self.n_picks - self.seen[chunk[0]] >= _SKETCH_FROM <= block.shape[1]:
+                on = ~self._leave_behind(chunk, block, norms, matters)
+                chunk, block, norms = chunk[on], block[on], norms[on]
             step = _FIRST_STEP
             while len(chunk):
                 seen = self.seen[chunk]
@@ -125,6 +137,33 @@ class LazyDistances:
                 if not on.all():
                     chunk, block, norms = chunk[on], block[on], norms[on]
                 step = min(2 * step, _LAST_STEP)
+
+    def _leave_behind(
+        self,
+        rows: np.ndarray,
+        block: np.ndarray,
+        norms: np.ndarray,
+        matters: Callable[[np.ndarray], np.ndarray],
+    ) -> np.ndarray:
+        """Lower the bounds of rows that a pick close by puts out of the race; tell which.
+
+        A bound needs no more than one pick that is close enough, and a projection mostly finds
+        it at a fraction of the cost of comparing with all. What the rows have seen stays as it is.
+        """
+        sketches = self._sketches[: self.n_picks]
+        table = (block @ self._directions) @ (-2 * sketches.T)
+        table += np.einsum("ij,ij->i", sketches, sketches)
+        guess = table.argmin(axis=1)
+        products = np.einsum("ij,ij->i", block, self._scaled_picks[guess])
+        width = self._widths(norms, guess)
+        # Once more the width, so that the same pick, when it is seen, gives a smaller bound.
+        bound = products + (norms + self._pick_norms[guess]) + 1.5 * width
+        before = self.upper[rows]
+        self.upper[rows] = np.minimum(before, bound)
+        on = matters(rows)
+        self.upper[rows[on]] = before[on]
+        left_behind: np.ndarray = ~on
+        return left_behind
 
     def _compare(self, rows: np.ndarray, block: np.ndarray, norms: np.ndarray, stop: int) -> None:
         """Compare rows, in the order of what they have seen, with the picks before `stop`."""

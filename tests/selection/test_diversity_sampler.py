@@ -77,6 +77,11 @@ def test_distances_are_those_of_the_metric(X, metric):
     np.testing.assert_allclose(sampler.pick_distances_, [np.inf, *expected], atol=1e-12)
 
 
+def test_half_precision_becomes_float32(X):
+    sampler = DiversitySampler(12).fit(X.astype(np.float16))
+    assert sampler.representatives_.dtype == np.float32
+
+
 def test_cosine_ignores_the_length_of_rows(X):
     lengths = np.random.RandomState(1).choice([0.25, 1.0, 8.0], size=(80, 1))
     for strategy in STRATEGIES:

@@ -13,7 +13,7 @@ from dinov2_sklearn.selection._geometry import UnitRows
 
 
 @contextmanager
-def sizes(pool=4096, finalists=1024, step=128, block=2**22):
+def sizes(pool=4096, finalists=1024, step=128, block=2**22, sketch=4 * 64):
     """Small sizes take small data through many rounds, pools and blocks."""
     with ExitStack() as stack:
         for module, name, value in (
@@ -22,6 +22,7 @@ def sizes(pool=4096, finalists=1024, step=128, block=2**22):
             (_lazy_distances, "_CHUNK", pool),
             (_lazy_distances, "_FIRST_STEP", step),
             (_lazy_distances, "_LAST_STEP", 2 * step),
+            (_lazy_distances, "_SKETCH_FROM", sketch),
             (_geometry, "_BLOCK_SIZE", block),
         ):
             stack.enter_context(mock.patch.object(module, name, value))
@@ -34,6 +35,7 @@ some_sizes = st.fixed_dictionaries(
         "finalists": st.integers(1, 5),
         "step": st.integers(1, 3),
         "block": st.integers(1, 40),
+        "sketch": st.integers(1, 4),
     }
 ) | st.just({})
 
@@ -206,10 +208,20 @@ def test_many_rounds_on_many_rows(kind, dtype):
     X = X.astype(dtype)
     picks, sq_distances = farthest_point(X, 400)
     assert_greedy(X, picks, tolerance=1e-14)
-    with sizes(pool=100, finalists=10, step=7):
+    with sizes(pool=100, finalists=10, step=7, sketch=5):
         again = farthest_point(X, 400)
     np.testing.assert_array_equal(picks, again[0])
     np.testing.assert_array_equal(sq_distances, again[1])
+
+
+def test_wide_rows_and_many_picks():
+    rng = np.random.RandomState(0)
+    X = (
+        0.5 * rng.normal(size=(6000, 300))
+        + rng.normal(size=(400, 300))[rng.randint(400, size=6000)]
+    )
+    X = X.astype(np.float32)
+    assert_greedy(X, farthest_point(X, 600)[0], tolerance=1e-13)
 
 
 def test_read_only_memory_maps_and_slices_give_the_same_picks(tmp_path):
