@@ -21,6 +21,7 @@ def farthest_point(
     X: Rows,
     n_picks: int,
     *,
+    covered: np.ndarray | None = None,
     initial_sq_distances: np.ndarray | None = None,
     candidates: np.ndarray | None = None,
     weights: np.ndarray | None = None,
@@ -33,9 +34,11 @@ def farthest_point(
         Rows, compared by their Euclidean distance. Never copied whole, never changed.
     n_picks : int
         How many rows to pick, at most the number of candidates.
+    covered : ndarray of int, default=None
+        Rows that count as picked before; those that are candidates can be picked all the same.
     initial_sq_distances : ndarray of shape (n,), default=None
-        Squared distance of each row to what is already covered. None when nothing is: the first
-        pick is then `most_central`.
+        Squared distance of each row to what else is covered, such as rows that are not in X.
+        Where nothing is covered, the first pick is `most_central`.
     candidates : ndarray of bool of shape (n,), default=None
         Rows that may be picked; all of them if None.
     weights : ndarray of shape (n,), default=None
@@ -80,8 +83,12 @@ def farthest_point(
     if n_picks == 0:
         return np.empty(0, dtype=np.intp), np.empty(0)
     race = _Race(X, n_picks, allowed, initial_sq_distances, weights)
-    if initial_sq_distances is None:
-        race.start_from(most_central(X, allowed, weights))
+    if covered is not None and len(covered):
+        race.start_from(covered)
+    elif initial_sq_distances is None:
+        center = most_central(X, allowed, weights)
+        race.take(center, np.inf)
+        race.start_from(np.array([center]))
     while len(race.picks) < n_picks:
         race.run_round()
     return np.array(race.picks, dtype=np.intp), np.array(race.sq_distances)
@@ -129,16 +136,18 @@ class _Race:
     def _update_priority(self, rows: np.ndarray) -> None:
         self._priority[rows] = self._priority_of(rows, self._distances.upper[rows])
 
-    def start_from(self, row: int) -> None:
-        self._take(row, np.inf)
-        self._priority[row] = -1.0
-        self._distances.compare_all()
+    def start_from(self, covered: np.ndarray) -> None:
+        """Begin with rows that are covered."""
+        for row in covered:
+            self._distances.add_pick(int(row))
+        self._distances.bound_all()
         self._update_priority(np.flatnonzero(self._priority >= 0))
 
-    def _take(self, row: int, sq_distance: float) -> None:
+    def take(self, row: int, sq_distance: float) -> None:
+        """Pick a row."""
         self.picks.append(row)
         self.sq_distances.append(sq_distance)
-        self._distances.add_pick(row)
+        self._priority[row] = -1.0
 
     def run_round(self) -> None:
         """Form a pool, bring it up to date, and pick from it as long as that is exact."""
@@ -168,7 +177,9 @@ class _Race:
             leader = int(priority.argmax())
             if not bar.is_cleared_by(priority[leader], rows[leader]):
                 break
-            self._take(int(rows[leader]), float(exact[leader]))
+            pick = int(rows[leader])
+            self.take(pick, float(exact[leader]))
+            distances.add_pick(pick)
             exact[leader] = priority[leader] = -1.0
             newest = distances.n_picks - 1
             table, share = distances.lower_bounds(block, norms, newest, newest + 1)

@@ -104,15 +104,28 @@ class LazyDistances:
         relative = self._relative_error * (norms + self._pick_norms[picks])
         return np.where(picks < 0, 0.0, 2 * (relative + self._absolute_error))
 
-    def compare_all(self) -> None:
-        """Compare every row with the first pick, in the order of memory."""
-        for rows in row_blocks(len(self.seen), self._X.shape[1]):
-            block, norms = self.centred(rows)
-            table, share = self.lower_bounds(block, norms, 0, 1)
-            first = np.zeros(len(norms), dtype=np.intp)
-            self.upper[rows] = table[:, 0] + share + self._widths(norms, first)
-        self._nearest[:] = 0
-        self.seen[:] = 1
+    def bound_all(self) -> None:
+        """Bound every row by a pick close by, in the order of memory; none counts as seen."""
+        n, d = self._X.shape
+        for rows in row_blocks(n, max(d, self.n_picks)):
+            bounds = self._bounds_by_guess(*self.centred(rows))
+            self.upper[rows] = np.minimum(self.upper[rows], bounds)
+
+    def _bounds_by_guess(self, block: np.ndarray, norms: np.ndarray) -> np.ndarray:
+        """Upper bounds of the distances of centred rows, each by one pick.
+
+        A bound needs no more than one pick that is close enough, and a projection mostly finds
+        it at a fraction of the cost of comparing with all.
+        """
+        sketches = self._sketches[: self.n_picks]
+        table = (block @ self._directions) @ (-2 * sketches.T)
+        table += np.einsum("ij,ij->i", sketches, sketches)
+        guess = table.argmin(axis=1)
+        products = np.einsum("ij,ij->i", block, self._scaled_picks[guess])
+        # Half the width would do. Once more the width, so that the same pick, when it is seen,
+        # gives a smaller bound.
+        width = self._widths(norms, guess)
+        return products + (norms + self._pick_norms[guess]) + 1.5 * width
 
     def refresh(self, rows: np.ndarray, matters: Callable[[np.ndarray], np.ndarray]) -> None:
         """Compare rows with the picks that they have not seen, while they still matter.
@@ -147,19 +160,10 @@ class LazyDistances:
     ) -> np.ndarray:
         """Lower the bounds of rows that a pick close by puts out of the race; tell which.
 
-        A bound needs no more than one pick that is close enough, and a projection mostly finds
-        it at a fraction of the cost of comparing with all. What the rows have seen stays as it is.
+        What these rows have seen stays as it is.
         """
-        sketches = self._sketches[: self.n_picks]
-        table = (block @ self._directions) @ (-2 * sketches.T)
-        table += np.einsum("ij,ij->i", sketches, sketches)
-        guess = table.argmin(axis=1)
-        products = np.einsum("ij,ij->i", block, self._scaled_picks[guess])
-        width = self._widths(norms, guess)
-        # Once more the width, so that the same pick, when it is seen, gives a smaller bound.
-        bound = products + (norms + self._pick_norms[guess]) + 1.5 * width
         before = self.upper[rows]
-        self.upper[rows] = np.minimum(before, bound)
+        self.upper[rows] = np.minimum(before, self._bounds_by_guess(block, norms))
         on = matters(rows)
         self.upper[rows[on]] = before[on]
         left_behind: np.ndarray = ~on

@@ -88,13 +88,8 @@ def _farthest_given(
 ) -> np.ndarray:
     if n_picks == 0:
         return np.empty(0, dtype=np.intp)
-    initial = nearest(task.X, task.X[covered])[1] if len(covered) else None
     indices, _ = farthest_point(
-        task.X,
-        n_picks,
-        initial_sq_distances=initial,
-        candidates=candidates,
-        weights=task.weights,
+        task.X, n_picks, covered=covered, candidates=candidates, weights=task.weights
     )
     return indices
 

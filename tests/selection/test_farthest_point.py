@@ -107,6 +107,21 @@ def test_matches_the_definition(problem, data, small):
 
 
 @settings(deadline=None)
+@given(problems(), st.data(), some_sizes)
+def test_covered_rows_count_as_picks(problem, data, small):
+    X, options = problem
+    rows = data.draw(st.lists(st.integers(0, len(X) - 1), min_size=1, unique=True))
+    difference = X.astype(np.float64)[:, None] - X[rows][None]
+    initial = (difference**2).sum(axis=-1).min(axis=1)
+    mask = options["candidates"]
+    n_picks = len(X) if mask is None else int(mask.sum())
+    with sizes(**small):
+        indices, sq_distances = farthest_point(X, n_picks, covered=np.array(rows), **options)
+    expected = reference(X, n_picks, initial, **options)
+    assert (indices.tolist(), sq_distances.tolist()) == expected
+
+
+@settings(deadline=None)
 @given(problems())
 def test_starts_from_the_most_central_candidate_of_largest_weight(problem):
     X, options = problem
@@ -221,7 +236,12 @@ def test_wide_rows_and_many_picks():
         + rng.normal(size=(400, 300))[rng.randint(400, size=6000)]
     )
     X = X.astype(np.float32)
-    assert_greedy(X, farthest_point(X, 600)[0], tolerance=1e-13)
+    picks = farthest_point(X, 600)[0]
+    assert_greedy(X, picks, tolerance=1e-13)
+    candidates = np.ones(len(X), dtype=bool)
+    candidates[picks[:400]] = False
+    rest = farthest_point(X, 200, covered=picks[:400], candidates=candidates)[0]
+    np.testing.assert_array_equal(rest, picks[400:])
 
 
 def test_read_only_memory_maps_and_slices_give_the_same_picks(tmp_path):
