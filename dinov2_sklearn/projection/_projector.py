@@ -57,7 +57,7 @@ class UMAPProjector(
 
     pca_components : int, "auto" or None, default="auto"
         Number of principal components that neighbours are searched in. ``"auto"`` takes 100 where
-        there are more than 10,000 rows and more than 100 features, and all features otherwise.
+        there are more than 5,000 rows and more than 100 features, and all features otherwise.
         None takes all features; an int, at most as many as there are rows or features. With
         ``metric="cosine"`` the components are those of the rows scaled to length 1. The share of
         the variance that is left out is `pca_loss_`.

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ._rows import map_blocks, unit_rows
 
-AUTO_ROWS = 10_000
+AUTO_ROWS = 5_000
 AUTO_COMPONENTS = 100
 
 
