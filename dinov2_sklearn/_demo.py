@@ -29,7 +29,11 @@ _FILES = {
     "map": "umap.png",
     "map to explore": "umap.html",
     "attention": "attention.png",
+    "colours of patches": "patches.png",
+    "attention to explore": "attention.html",
 }
+# Two frames of each, whose parts should have the same colours.
+_COLORED = ("cat", "coffee", "motorcycle")
 _RANDOM_DRAWS = 100
 _TILE = (220, 165)
 _CAPTION = 26
@@ -118,6 +122,7 @@ def run_demo(output: Path, n_samples: int = 24, *, quiet: bool = False) -> DemoR
     _draw_map(files["map"], files["map to explore"], embeddings, paths, scenes, picks)
     say("Looking at the attention ...")
     _draw_attention(files["attention"], paths, scenes, picks)
+    _draw_patches(files["colours of patches"], files["attention to explore"], paths, scenes)
     return DemoResult(
         n_images=len(paths),
         n_scenes=len(set(scenes)),
@@ -218,6 +223,15 @@ def _draw_attention(
     inspector = PatchAttentionInspector(_MODEL, image_size=448)
     images, titles = [paths[pick] for pick in chosen], [scenes[pick] for pick in chosen]
     AttentionDisplay.from_estimator(inspector, images, titles=titles).save(file)
+
+
+def _draw_patches(picture: Path, page: Path, paths: list[str], scenes: NDArray[np.object_]) -> None:
+    """Draw the colours of the patches of a few scenes, and write a page to explore one image."""
+    chosen = [int(i) for scene in _COLORED for i in np.flatnonzero(scenes == scene)[:2]]
+    images, titles = [paths[i] for i in chosen], [scenes[i] for i in chosen]
+    inspector = PatchAttentionInspector(_MODEL, image_size=448).fit(images)
+    AttentionDisplay.from_estimator(inspector, images, kind="pca", titles=titles).save(picture)
+    PatchAttentionInspector(_MODEL).visualize_interactive(images[-1], page)
 
 
 def _rarest(scenes: NDArray[np.object_], picks: NDArray[np.intp], n: int) -> list[int]:

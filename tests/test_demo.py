@@ -131,7 +131,7 @@ def test_demo_covers_more_scenes_than_random_draws_do(demo):
 
 
 def test_demo_pictures_are_of_a_good_size(demo):
-    for name in ["contact_sheet.jpg", "umap.png", "attention.png"]:
+    for name in ["contact_sheet.jpg", "umap.png", "attention.png", "patches.png"]:
         with Image.open(demo[0] / name) as image:
             image.load()
             assert min(image.size) >= 300, name
