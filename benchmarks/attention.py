@@ -1,8 +1,8 @@
 """Attention of the CLS token in all layers and heads: ours beside ``output_attentions=True``.
 
 Speed: the sides take turns on the same images, in one process, in float32 and with one batch
-size, from files to rows; the best of several turns counts. The bare forward is that of the model on pixels that are ready. Memory:
-each side is all the work of a process of its own.
+size, from files to rows; the best of several turns counts. The bare forward is that of the model
+on pixels that are ready. Memory: each side is all the work of a process of its own.
 
 Needs the offline weights (see the README) and what ``make_demo_images`` needs.
 

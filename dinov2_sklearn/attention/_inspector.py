@@ -1,26 +1,20 @@
 """PatchAttentionInspector: images to the attention of a Vision Transformer."""
 
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from numbers import Integral
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from .._figures import check_extension
-from .._files import atomic_write
 from .._sklearn_compat import StrOptions, fit_context
 from ..backbone import BackboneMixin, Checkpoint
 from ..images import Preprocessing, check_images
-from ._display import AttentionDisplay
-from ._features import save_patch_features
 from ._maps import Again, AttentionMaps
+from ._outputs import ImageLike, OutputsMixin
 from ._patch_pca import PatchSample
 from ._query import Query, check_query, head_index, query_token
 from ._seen import whole_patches
@@ -30,10 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PatchAttentionInspector"]
 
-ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
-
-class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
+class PatchAttentionInspector(OutputsMixin, BackboneMixin, TransformerMixin, BaseEstimator):
     """See where in an image a DINOv2 Vision Transformer looks.
 
     What it gives is the attention of one token over the patches: its softmax weights as the model
@@ -101,6 +93,7 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
     of all patch tokens falls into two classes; the one that the CLS token attends to more is the
     foreground. The principal components of the foreground's tokens are red, green and blue.
     Signs and scales are fixed by the data, so that the same images always give the same colours.
+    Of many images, some patches of each are taken, 65,536 in all.
 
     With registers, attention maps are free of the outliers that [2]_ describes. Models with rotary
     position embeddings (DINOv3) are refused. Large JPEGs are decoded at a reduced size, no less
@@ -345,162 +338,6 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
         maps = self._look_at_layer(images, checkpoint, "cls")
         return [self.patch_pca_.colors(m.patch_tokens, background=background) for m in maps]
 
-    def visualize_attention(
-        self,
-        image_path: ImageLike,
-        output_path: str | os.PathLike,
-        layer: int = -1,
-        head: int | None = None,
-    ) -> None:
-        """Save a picture: the image, and beside it the attention laid over it.
-
-        Parameters
-        ----------
-        image_path : str, PathLike, PIL.Image.Image or ndarray
-            The image.
-        output_path : str or PathLike
-            The file to write; its extension says the format (.png, .jpg, .pdf, .svg, ...). The
-            file is complete or not there.
-        layer : int, default=-1
-            The block, in place of the inspector's own.
-        head : int, default=None
-            The head, in place of the inspector's own. None reduces all heads by
-            ``head_reduction``.
-
-        Raises
-        ------
-        ImageDecodeError
-            If the image cannot be decoded.
-        ValueError
-            If there is no such layer or head, or the extension names no known format.
-
-        See Also
-        --------
-        AttentionDisplay : Other drawings, of several images, of each head or each layer.
-        """
-        check_extension(output_path)
-        display = AttentionDisplay([self.inspect(image_path, layers=layer)])
-        display.plot(head=head, head_reduction=self.head_reduction).save(output_path)
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def visualize_interactive(
-        self,
-        image_path: ImageLike,
-        output_path: str | os.PathLike,
-        layers: int | Sequence[int] | None = None,
-        *,
-        title: str | None = None,
-    ) -> None:
-        """Save a web page to explore one image, which needs no connection and no other file.
-
-        The pointer on a patch shows where it looks, in any layer and head, or which patches are
-        like it.
-
-        Parameters
-        ----------
-        image_path : str, PathLike, PIL.Image.Image or ndarray
-            The image.
-        output_path : str or PathLike
-            The HTML file to write: complete, or not there.
-        layers : int or sequence of int, default=None
-            The blocks to choose from, negative from the end. None means all of them.
-        title : str, default=None
-            Heading of the page. None is the file's name.
-
-        Raises
-        ------
-        ImageDecodeError
-            If the image cannot be decoded.
-        ValueError
-            If there is no such layer, or `output_path` does not end in .html.
-
-        Notes
-        -----
-        The page holds queries and keys in half precision: with 384 features, half a MB for each
-        layer at 224 pixels, and in proportion to the number of patches.
-        """
-        if Path(output_path).suffix.lower() not in (".html", ".htm"):
-            raise ValueError(
-                f"Cannot write {os.fspath(output_path)!r}: a web page's name ends in .html. For a "
-                "picture use visualize_attention."
-            )
-        from ._page import render_page
-
-        maps = next(self._inspect([image_path], layers, "cls", "visualize_interactive"))
-        name = Path(image_path).name if isinstance(image_path, (str, os.PathLike)) else "Image"
-        page = render_page(maps, model_name=self.model_name, title=title or name)
-        with atomic_write(output_path) as file:
-            file.write(page.encode("utf-8", "backslashreplace"))
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def save_patch_features(
-        self,
-        paths: Any,
-        folder: str | os.PathLike,
-        *,
-        dtype: str = "float16",
-        on_error: str = "raise",
-        verbose: bool = False,
-    ) -> NDArray[np.object_]:
-        """Save the patch tokens of images, one ``.npz`` file each.
-
-        Interrupted and started again, it goes on: a file that is there, made with the same
-        settings of an image that has not changed since, is kept.
-
-        Parameters
-        ----------
-        paths : sequence, array, Series or one-column DataFrame of length n
-            Paths of images.
-        folder : str or PathLike
-            Where to write; made where there is none. Each file has its image's name, and a digest
-            of its path.
-        dtype : {"float16", "float32"}, default="float16"
-            How the tokens are kept. At 224 pixels, an image takes 0.2 MB a 384 features in
-            float16.
-        on_error : {"raise", "skip"}, default="raise"
-            What an image that cannot be decoded leads to: an error that names it, after the files
-            of those before it were written, or one warning at the end that lists such images.
-        verbose : bool, default=False
-            Whether to show a progress bar.
-
-        Returns
-        -------
-        ndarray of shape (n,), dtype object
-            The path of each image's file; None for an image that was skipped.
-
-        Raises
-        ------
-        ImageDecodeError
-            If an image cannot be decoded and ``on_error="raise"``.
-        ValueError
-            If the folder has a file of one of these images that was made with other settings or is
-            damaged, or float16 cannot hold a token.
-        TypeError
-            If an image is no path.
-
-        See Also
-        --------
-        load_patch_features : Reads such a file.
-        """
-        for name, value, choices in [
-            ("dtype", dtype, ("float16", "float32")),
-            ("on_error", on_error, ("raise", "skip")),
-        ]:
-            if value not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
-        images, checkpoint = self._start(paths, stacklevel=4, method=".save_patch_features")
-        if not all(isinstance(image, str) for image in images):
-            raise TypeError("save_patch_features takes paths: a file is named after its image's.")
-        return save_patch_features(
-            self._looker(checkpoint, [checkpoint.block_index(int(self.layer))], "cls"),
-            images,
-            Path(folder),
-            model_name=self.model_name,
-            dtype=dtype,
-            on_error=on_error,
-            verbose=verbose,
-        )
-
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the columns by the row and the column of their patch.
 
@@ -611,7 +448,7 @@ class PatchAttentionInspector(BackboneMixin, TransformerMixin, BaseEstimator):
                 depth=looker.backbone.checkpoint.depth,
                 original_shape=seen.original_shape,
                 window=seen.window,
-                _again=Again(again, seen.pixels, looker.query),
+                _again=Again(again, looker.query),
             )
 
     def _rows(self, looked: Iterator[AttentionMaps], images: list) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from ..images import ImageDecodeError, Preprocessing
 from ..images.reading import map_ahead
 from ._maths import attention_and_tokens, queries_and_keys, rollout
 from ._query import Query, query_token
-from ._seen import Seen, see
+from ._seen import Seen, pixel_values, see
 
 __all__ = ["Looker"]
 
@@ -66,19 +66,19 @@ class Looker:
                 yield position, seen, *self._unpack(result, seen)
 
     def rollout(
-        self, pixels: NDArray[np.float32], last_block: int, reduction: str
+        self, picture: NDArray[np.uint8], last_block: int, reduction: str
     ) -> NDArray[np.float32]:
-        """Return the rollout of the query's token over one image's patches."""
-        batch = torch.from_numpy(pixels[None])
-        product = rollout(self.backbone, batch, last_block, reduction)
+        """Return the rollout of the query's token over the patches of one image as it was seen."""
+        pixels = self._pixels(picture)
+        product = rollout(self.backbone, pixels, last_block, reduction)
         row = product[0, self.token(pixels.shape), 1 + self.backbone.checkpoint.n_registers :]
         return row.cpu().numpy().reshape(self.grid(pixels.shape))
 
     def queries_and_keys(
-        self, pixels: NDArray[np.float32]
+        self, picture: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return one image's queries and keys, (n_blocks, n_tokens, n_heads, head_dim) each."""
-        pairs = queries_and_keys(self.backbone, torch.from_numpy(pixels[None]), self.blocks)
+        """Return queries and keys of one image, (n_blocks, n_tokens, n_heads, head_dim) each."""
+        pairs = queries_and_keys(self.backbone, self._pixels(picture), self.blocks)
         queries, keys = (torch.cat(parts).transpose(1, 2) for parts in zip(*pairs, strict=True))
         return queries.float().cpu().numpy(), keys.float().cpu().numpy()
 
@@ -90,6 +90,9 @@ class Looker:
     def token(self, seen_shape: Sequence[int]) -> int:
         """Place of the query's token in the model's sequence."""
         return query_token(self.query, self.backbone.checkpoint.n_registers, self.grid(seen_shape))
+
+    def _pixels(self, picture: NDArray[np.uint8]) -> torch.Tensor:
+        return torch.from_numpy(pixel_values(picture, self.preprocessing)[None])
 
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
         token = self.token(pixels.shape)

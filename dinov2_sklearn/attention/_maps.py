@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,20 +21,17 @@ __all__ = ["Again", "AttentionMaps"]
 
 @dataclass(frozen=True)
 class Again:
-    """How to run the model once more on one image, for what is too large to be kept just in case.
+    """How to run the model once more, for what is too large to be kept just in case.
 
     Attributes
     ----------
     inspector : PatchAttentionInspector
         A copy, which keeps the settings of its time; it holds no model.
-    pixels : ndarray of shape (3, height, width), dtype float32
-        What the model saw.
     query : "cls", int or (int, int)
         The token that looks.
     """
 
     inspector: PatchAttentionInspector
-    pixels: NDArray[np.float32]
     query: Query
 
     def looker(self, blocks: Sequence[int]) -> Looker:
@@ -166,7 +164,7 @@ class AttentionMaps:
         ValueError
             If `share` is out of range, or there is no such map.
         """
-        if not 0 < share <= 1:
+        if not _is_share(share):
             raise ValueError(f"share must be above 0 and at most 1, got {share!r}.")
         attention = self.select(layer, head, head_reduction).astype(np.float64)
         order = np.argsort(-attention, axis=None, kind="stable")
@@ -247,7 +245,7 @@ class AttentionMaps:
         depth = self._depth
         block = range(depth)[layer_position(layer, range(depth), depth)]
         looker = self._again.looker([block])
-        return looker.rollout(self._again.pixels, block, check_reduction(head_reduction))
+        return looker.rollout(self.image, block, check_reduction(head_reduction))
 
     def on_original(self, grid: ArrayLike, *, smooth: bool = True) -> NDArray[np.float32]:
         """Put a map back on the pixels of the original image: resize and crop undone.
@@ -289,6 +287,10 @@ class AttentionMaps:
     @property
     def _depth(self) -> int:
         return max(self.layers) + 1 if self.depth is None else self.depth
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, Real) and 0 < float(value) <= 1
 
 
 def _weights(

@@ -38,7 +38,7 @@ def render_page(maps: AttentionMaps, *, model_name: str, title: str) -> str:
 
     assert maps._again is not None
     looker = maps._again.looker(maps.layers)
-    queries, keys = looker.queries_and_keys(maps._again.pixels)
+    queries, keys = looker.queries_and_keys(maps.image)
     _, n_tokens, n_heads, head_dim = keys.shape
     rows, columns = maps.grid
     colors = np.rint(255 * colormaps["inferno"](np.linspace(0, 1, 256))[:, :3]).astype(int)

@@ -10,7 +10,7 @@ from ..backbone import Checkpoint
 from ..images import ImageDecodeError, Preprocessing, load_image
 from ..images.rgb import upright_size
 
-__all__ = ["Seen", "see", "whole_patches"]
+__all__ = ["Seen", "pixel_values", "see", "whole_patches"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +47,18 @@ def see(
     x, y = width / image.width, height / image.height
     left, top, right, bottom = preprocessing.window(*image.size)
     picture = preprocessing.to_display(image)
-    normalise = replace(preprocessing, resize=None, crop=None, multiple=None, longest_edge=None)
     return Seen(
-        pixels=normalise(Image.fromarray(picture)),
+        pixels=pixel_values(picture, preprocessing),
         image=picture,
         original_shape=(height, width),
         window=(left * x, top * y, right * x, bottom * y),
     )
+
+
+def pixel_values(picture: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Normalise a picture that is resized and cropped already."""
+    normalise = replace(preprocessing, resize=None, crop=None, multiple=None, longest_edge=None)
+    return normalise(Image.fromarray(picture))
 
 
 def _original_size(source: str | Image.Image | np.ndarray, decoded: Image.Image) -> tuple[int, int]:

@@ -128,7 +128,7 @@ def test_mass_mask_holds_the_share_with_the_fewest_patches(values, share):
         assert weights.sum() == 0
 
 
-@pytest.mark.parametrize("share", [0, -0.1, 1.01, float("nan")])
+@pytest.mark.parametrize("share", [0, -0.1, 1.01, float("nan"), "0.6", None])
 def test_mass_mask_of_no_share(share):
     maps = _with_attention(np.ones((1, 1, 2, 2)), (0,))
     with pytest.raises(ValueError, match="share must be above 0 and at most 1, got"):
