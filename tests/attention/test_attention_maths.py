@@ -1,6 +1,7 @@
 """Recomputed attention agrees with what the model says of itself when it runs eagerly."""
 
 import threading
+from functools import lru_cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -38,13 +39,17 @@ def _pixels(size, batch=3, seed=0):
     return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(seed))
 
 
-def _eager(folder, pixels):
-    """Attention (batch, layers, heads, tokens, tokens), and the final tokens."""
+@lru_cache
+def _eager_model(folder):
     from transformers import AutoModel
 
-    model = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+    return AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+
+
+def _eager(folder, pixels):
+    """Attention (batch, layers, heads, tokens, tokens), and the final tokens."""
     with torch.inference_mode():
-        out = model(pixels, output_attentions=True)
+        out = _eager_model(folder)(pixels, output_attentions=True)
     return torch.stack(out.attentions, dim=1), out.last_hidden_state
 
 
