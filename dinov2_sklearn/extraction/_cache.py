@@ -77,7 +77,7 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
 
     def info(self) -> CacheInfo:
         """Count what the cache holds.
@@ -119,9 +119,17 @@ class EmbeddingCache:
 
         Raises
         ------
+        ValueError
+            If `unused_days` is negative or NaN.
         sqlite3.Error
             If the cache's file is damaged, or another process keeps it busy for a minute.
+
+        Notes
+        -----
+        A run that uses the cache meanwhile is not harmed: it embeds what it does not find.
         """
+        if not unused_days >= 0:
+            raise ValueError(f"unused_days must be 0 or more, got {unused_days!r}.")
         if not self._file.is_file():
             return self.info()
         with self.connection() as database:
@@ -132,7 +140,11 @@ class EmbeddingCache:
                     "DELETE FROM embeddings WHERE setting NOT IN (SELECT id FROM settings)"
                 )
                 paths = database.execute("SELECT path FROM files").fetchall()
-                gone = [row for row in paths if not os.path.exists(row[0])]  # noqa: PTH110 - bytes
+                gone = [
+                    row
+                    for row in paths
+                    if not os.path.exists(row[0].decode("utf-8", "surrogatepass"))  # noqa: PTH110
+                ]
                 database.executemany("DELETE FROM files WHERE path = ?", gone)
             database.execute("VACUUM")
         return self.info()

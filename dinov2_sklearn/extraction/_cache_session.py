@@ -50,6 +50,10 @@ class CacheSession:
         settings: dict[str, Any] | None = None,
         model_files: Sequence[str] = (),
     ) -> None:
+        if folder is not None:
+            if not os.fspath(folder):
+                raise ValueError("embedding_cache is an empty text. Name a folder, or give None.")
+            folder = Path(folder).expanduser()
         if folder is not None and Path(folder).exists() and not Path(folder).is_dir():
             raise ValueError(
                 f"embedding_cache={os.fspath(folder)!r} is a file. Name a folder, which is made "
@@ -138,11 +142,14 @@ class CacheSession:
         model = [digest and digest.hex() for digest in self._digests(self._model_files)]
         description = json.dumps({"settings": self._settings, "model": model}, sort_keys=True)
         key = hashlib.sha256(description.encode()).digest()
+        # The number comes from the settings: one that was given to others after a `prune` would
+        # let a process that still runs store its embeddings as theirs.
+        number = int.from_bytes(key[:8]) >> 1
         with database:
             database.execute(
-                "INSERT INTO settings (key, description, last_used) VALUES (?, ?, ?) "
+                "INSERT INTO settings (id, key, description, last_used) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (key) DO UPDATE SET last_used = excluded.last_used",
-                (key, description, time.time()),
+                (number, key, description, time.time()),
             )
         (self._setting,) = database.execute(
             "SELECT id FROM settings WHERE key = ?", (key,)
@@ -203,13 +210,17 @@ class CacheSession:
     def _store(self, rows: list[tuple[int, bytes, bytes, int]]) -> None:
         assert self._database is not None
         with self._database:
+            self._database.execute(
+                "UPDATE settings SET last_used = ? WHERE id = ?", (time.time(), self._setting)
+            )
             self._database.executemany(
                 "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)", rows
             )
 
 
 def _absolute(path: str) -> bytes:
-    return os.fsencode(os.path.abspath(path))  # noqa: PTH100 - links stay as they are
+    absolute = os.path.abspath(path)  # noqa: PTH100 - links stay as they are
+    return absolute.encode("utf-8", "surrogatepass")  # whatever a str holds
 
 
 def _signature(path: str) -> str:

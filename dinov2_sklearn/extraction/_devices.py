@@ -1,14 +1,20 @@
 """Several devices at once: one worker process for each."""
 
+import os
 import signal
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache as once
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from PIL import Image
 
+from ..images import ImageDecodeError, load_image
 from ._embedder import Batch, Recipe, embed_images
 
 if TYPE_CHECKING:
@@ -20,8 +26,6 @@ __all__ = ["DevicePool"]
 # A worker works off this many batches, or an equal share of what there is, before it hands over.
 _MAX_BATCHES = 16
 _SHARES = 4
-# A worker whose parent was killed ends after this long without work.
-_IDLE_SECONDS = 300
 
 
 class DevicePool:
@@ -104,7 +108,14 @@ class DevicePool:
         device = self.devices[index]
         try:
             return self._workers[index].submit(
-                _work, self.recipe, images, device, self.batch_size, self.num_workers
+                _work,
+                self.recipe,
+                [_portable(image) for image in images],
+                device,
+                self.batch_size,
+                self.num_workers,
+                Image.MAX_IMAGE_PIXELS,
+                os.getpid(),
             )
         except BrokenProcessPool as error:
             raise _worker_died(device, error) from error
@@ -116,9 +127,7 @@ class DevicePool:
         n_sharing = Counter(device.type for device in self.devices)["cpu"]
         n_threads = str(max(1, torch.get_num_threads() // max(1, n_sharing)))
         env = {"OMP_NUM_THREADS": n_threads, "MKL_NUM_THREADS": n_threads}
-        return ProcessPoolExecutor(
-            max_workers=1, timeout=_IDLE_SECONDS, env=env if device.type == "cpu" else None
-        )
+        return ProcessPoolExecutor(max_workers=1, env=env if device.type == "cpu" else None)
 
     def _result(self, future: Future, index: int) -> Batch:
         try:
@@ -127,17 +136,47 @@ class DevicePool:
             raise _worker_died(self.devices[index], error) from error
 
 
+def _portable(image: Any) -> Any:
+    """Decode a PIL image, which may be a file that is not read yet, or say why it cannot be."""
+    if not isinstance(image, Image.Image):
+        return image
+    try:
+        return load_image(image)
+    except ImageDecodeError as error:
+        return error
+
+
 def _work(
-    recipe: Recipe, images: Sequence[Any], device: "torch.device", batch_size: int, num_workers: int
+    recipe: Recipe,
+    images: Sequence[Any],
+    device: "torch.device",
+    batch_size: int,
+    num_workers: int,
+    max_image_pixels: int | None,
+    parent: int,
 ) -> Batch:
     # Ctrl-C reaches all processes of a terminal; the parent answers it, and ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with(parent)
+    Image.MAX_IMAGE_PIXELS = max_image_pixels  # as the user has set it in the parent
     batches = list(embed_images(recipe, images, device, batch_size, num_workers))
     return Batch(
         [position for batch in batches for position in batch.positions],
         np.concatenate([batch.rows for batch in batches]),
         {position: error for batch in batches for position, error in batch.errors.items()},
     )
+
+
+@once
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent, however that ended."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="dinov2-sklearn-watch").start()
 
 
 def _shift(batch: Batch, start: int) -> Batch:

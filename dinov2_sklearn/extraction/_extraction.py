@@ -87,17 +87,17 @@ class Extraction:
         """
         keys = self._cache.identify(images, self.num_workers)
         places = _places(keys)
-        found = self._cache.find([keys[place[0]] for place in places])
+        known = self._cache.find([keys[place[0]] for place in places])
+        found = {i: row for i, row in known.items() if len(row) == self.recipe.n_outputs}
         if found:
-            known = Batch([*found], np.stack([*found.values()]), {})
-            yield _spread(known, places)
+            yield _spread(Batch([*found], np.stack([*found.values()]), {}), places, images)
         todo = [place for i, place in enumerate(places) if i not in found]
         for batch in self._compute([images[place[0]] for place in todo]):
             first = [todo[position][0] for position in batch.positions]
             self._cache.store(
                 (images[i], keys[i], row) for i, row in zip(first, batch.rows, strict=True)
             )
-            yield from self._checked(_spread(batch, todo))
+            yield from self._checked(_spread(batch, todo, images))
 
     def _compute(self, images: Sequence[Any]) -> Iterator[Batch]:
         if len(self.devices) == 1:
@@ -127,14 +127,21 @@ def _places(keys: Sequence[Any]) -> list[list[int]]:
     return places
 
 
-def _spread(batch: Batch, places: Sequence[list[int]]) -> Batch:
+def _spread(batch: Batch, places: Sequence[list[int]], images: Sequence[Any]) -> Batch:
     """Give what belongs to distinct images to all the positions where they stand."""
     targets = [places[position] for position in batch.positions]
     errors: dict[int, ImageDecodeError] = {
-        place: error for position, error in batch.errors.items() for place in places[position]
+        place: _renamed(error, images[place])
+        for position, error in batch.errors.items()
+        for place in places[position]
     }
     return Batch(
         [place for target in targets for place in target],
         np.repeat(batch.rows, [len(target) for target in targets], axis=0),
         errors,
     )
+
+
+def _renamed(error: ImageDecodeError, image: Any) -> ImageDecodeError:
+    """Name the file itself where an error was found in one of the same content."""
+    return ImageDecodeError(image, error.reason) if isinstance(image, str) else error

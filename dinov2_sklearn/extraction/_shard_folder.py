@@ -5,7 +5,8 @@
 - ``manifest.json``: what is being made; at the end also each shard's checksum, and the errors.
 - ``finished.jsonl``: while it is being made, one line for each run of rows that is on the disk.
 
-Rows count as written only once their line is there, and that is written after the rows are synced.
+Rows count as written only once their line is there with their checksum, and that is written after
+the rows are synced.
 """
 
 import contextlib
@@ -17,19 +18,28 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from filelock import FileLock, Timeout
 
 from .._files import atomic_write
+from ._manifest import (
+    EMBEDDINGS,
+    IMAGE_IDS,
+    MANIFEST,
+    json_line,
+    read_manifest,
+    refuse_other,
+    shard_bounds,
+    write_manifest,
+)
 
-__all__ = ["FORMAT", "ShardFolder", "ids_digest", "read_manifest"]
+__all__ = ["ShardFolder", "verify_rows"]
 
-FORMAT = "dinov2_sklearn shards"
-MANIFEST, EMBEDDINGS, IMAGE_IDS = "manifest.json", "embeddings.npy", "image_ids.jsonl"
 _FINISHED, _LOCK = "finished.jsonl", ".lock"
 _LEFT_OVER = re.compile(r"\.[0-9a-f]{32}\.tmp")
+_RUN = {"start": int, "stop": int, "crc32": int, "errors": list}
 
 
 class ShardFolder:
@@ -59,22 +69,27 @@ class ShardFolder:
         self.folder = folder
         self.plan = plan
         self.image_ids = image_ids
+        self._row_bytes = 4 * plan["n_features"]
         self._lock = FileLock(folder / _LOCK, timeout=0)
         self._opened = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        _make_folder(self.folder)
-        try:
-            self._opened.enter_context(self._lock)
-        except Timeout:
-            raise RuntimeError(
-                f"Another process is writing to {str(self.folder)!r}. Wait for it, or name "
-                "another folder."
-            ) from None
+        is_new = _check_folder(self.folder)
+        if not is_new:
+            refuse_other(self.folder, self.plan, self.image_ids)
+        self.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
-            stack.push(self.__exit__)
-            self._begin()
-            stack.pop_all()
+            try:
+                stack.enter_context(self._lock)
+            except Timeout:
+                raise RuntimeError(
+                    f"{str(self.folder)!r} is being written to already. Wait for that, or name "
+                    "another folder."
+                ) from None
+            if is_new:
+                self._begin()
+            self._resume()
+            self._opened = stack.pop_all()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -85,13 +100,16 @@ class ShardFolder:
         written = np.zeros(self.plan["n_images"], dtype=bool)
         for run in self._finished:
             written[run["start"] : run["stop"]] = True
-        for start, stop in self._shards():
-            edges = np.diff(written[start:stop].astype(np.int8), prepend=1, append=1)
-            begins, ends = np.flatnonzero(edges == -1), np.flatnonzero(edges == 1)
-            yield from zip((start + begins).tolist(), (start + ends).tolist(), strict=True)
+        for start, stop in shard_bounds(self.plan):
+            for begin, end in _runs(~written[start:stop]):
+                yield start + begin, start + end
 
-    def write(self, start: int, rows: np.ndarray, errors: dict[int, str]) -> None:
-        """Write consecutive rows, then note that they are there.
+    def failed(self) -> list[int]:
+        """Return the written rows whose image could not be decoded."""
+        return sorted(row for run in self._finished for row, _ in run["errors"])
+
+    def write(self, start: int, rows: np.ndarray, done: np.ndarray, errors: dict[int, str]) -> None:
+        """Write rows, then note that they are there.
 
         Parameters
         ----------
@@ -99,6 +117,8 @@ class ShardFolder:
             Position of the first row.
         rows : ndarray of shape (n, n_features), float32
             The rows; NaN where the image has an error.
+        done : ndarray of shape (n,), bool
+            Which of them to write.
         errors : dict of int to str
             Positions and causes.
 
@@ -107,171 +127,207 @@ class ShardFolder:
         OSError
             If the disk is full. What was written before stays.
         """
-        data = np.ascontiguousarray(rows, dtype="<f4").tobytes()
+        noted = []
         with (self.folder / EMBEDDINGS).open("r+b") as file:
-            file.seek(self._offset + start * self._row_bytes)
-            file.write(data)
+            for begin, end in _runs(done):
+                data = np.ascontiguousarray(rows[begin:end], dtype="<f4").tobytes()
+                self._seek(file, start + begin)
+                file.write(data)
+                run = {"start": start + begin, "stop": start + end, "crc32": zlib.crc32(data)}
+                causes = [[i, errors[i]] for i in range(*_bounds(run)) if i in errors]
+                noted.append({**run, "errors": causes})
             _sync(file)
-        run = {
-            "start": start,
-            "stop": start + len(rows),
-            "crc32": zlib.crc32(data),
-            "errors": [[position, errors[position]] for position in sorted(errors)],
-        }
         with (self.folder / _FINISHED).open("ab") as file:
-            file.write(_json_line(run))
+            file.writelines(json_line(run) for run in noted)
             _sync(file)
-        self._finished.append(run)
+        self._finished += noted
+
+    def mend(self, rows: dict[int, np.ndarray]) -> None:
+        """Put rows in the place of ones that had failed.
+
+        Killed meanwhile, the runs that they stand in fail their checksum and are made again.
+        """
+        if not rows:
+            return
+        if self.complete:
+            self._reopen()
+        with (self.folder / EMBEDDINGS).open("r+b") as file:
+            for position, row in rows.items():
+                self._seek(file, position)
+                file.write(np.asarray(row, dtype="<f4").tobytes())
+            _sync(file)
+            for run in self._finished:
+                if any(run["start"] <= position < run["stop"] for position in rows):
+                    run["errors"] = [entry for entry in run["errors"] if entry[0] not in rows]
+                    run["crc32"] = self._checksum(file, run)
+        self._write_finished()
 
     def finish(self) -> None:
         """Enter the checksums and the errors into the manifest: all rows are there."""
         if self.complete:
             return
-        causes = {position: cause for run in self._finished for position, cause in run["errors"]}
-        with (self.folder / EMBEDDINGS).open("rb") as file:
-            file.seek(self._offset)
-            checksums = [
-                zlib.crc32(file.read((stop - start) * self._row_bytes))
-                for start, stop in self._shards()
-            ]
+        causes = {row: cause for run in self._finished for row, cause in run["errors"]}
         errors = [
             {"row": row, "image_id": self.image_ids[row], "cause": causes[row]}
             for row in sorted(causes)
         ]
-        self._write_manifest(complete=True, crc32=checksums, errors=errors)
+        with (self.folder / EMBEDDINGS).open("rb") as file:
+            checksums = _checksums(file, self._offset, self.plan)
+        write_manifest(self.folder, self.plan, complete=True, crc32=checksums, errors=errors)
         (self.folder / _FINISHED).unlink(missing_ok=True)
 
     def _begin(self) -> None:
-        found = [path for path in self.folder.iterdir() if not path.name.startswith(".")]
-        manifest: dict[str, Any] = {"complete": False}
-        if (self.folder / MANIFEST).exists():
-            manifest = read_manifest(self.folder)
-            self._refuse_other(manifest)
-        elif found:
-            raise ValueError(
-                f"{str(self.folder)!r} holds other files, such as {found[0].name!r}. Name an "
-                "empty folder, or one that does not exist."
-            )
+        write_manifest(self.folder, self.plan, complete=False)
+        try:
+            self._make_rows()
+        except OSError:
+            (self.folder / MANIFEST).unlink()
+            raise
+
+    def _resume(self) -> None:
+        """Find out which rows are there, and hold them to their checksums."""
         for path in self.folder.glob(".*.tmp"):
             if _LEFT_OVER.fullmatch(path.name):  # of a process that was killed
                 path.unlink()
-        noted = self._runs_of(manifest) if manifest["complete"] else self._read_finished()
-        if not found:
-            self._write_manifest(complete=False)
-        self._make_files()
+        manifest = read_manifest(self.folder)
+        noted = _runs_of(manifest) if manifest["complete"] else self._read_finished()
+        self._make_ids()
+        self._make_rows()
         with (self.folder / EMBEDDINGS).open("rb") as file:
             self._finished = [run for run in noted if self._checksum(file, run) == run["crc32"]]
-        self.complete = manifest["complete"] and len(self._finished) == len(noted)
+        self.complete = manifest["complete"]
         if not self.complete:
             self._write_finished()
-        if manifest["complete"] and not self.complete:
-            self._write_manifest(complete=False)
+        elif len(self._finished) < len(noted):
+            self._reopen()
 
-    def _refuse_other(self, manifest: dict[str, Any]) -> None:
-        there, now = _flat(manifest), _flat(json.loads(json.dumps(self.plan)))
-        differing = [key for key in now if there.get(key) != now[key]]
-        if differing:
-            differences = "; ".join(
-                "the images are others"
-                if key == "image_ids"
-                else f"{key} was {there.get(key)!r} and is {now[key]!r}"
-                for key in differing[:5]
-            )
-            raise ValueError(
-                f"{str(self.folder)!r} was begun with other images or settings: {differences}. "
-                "Name another folder, or run with what it was begun with."
-            )
+    def _reopen(self) -> None:
+        self._write_finished()
+        write_manifest(self.folder, self.plan, complete=False)
+        self.complete = False
 
-    def _make_files(self) -> None:
-        if not (self.folder / IMAGE_IDS).exists():
-            with atomic_write(self.folder / IMAGE_IDS) as file:
-                file.writelines(_json_line(image_id) for image_id in self.image_ids)
+    def _make_ids(self) -> None:
+        path = self.folder / IMAGE_IDS
+        if path.exists():
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20))
+            if digest.hexdigest() == self.plan["image_ids"]:
+                return
+        with atomic_write(path) as file:
+            file.writelines(json_line(image_id) for image_id in self.image_ids)
+
+    def _make_rows(self) -> None:
+        """Make the file of rows, or give it its form again: damage shows in the checksums."""
         path = self.folder / EMBEDDINGS
         shape = (self.plan["n_images"], self.plan["n_features"])
-        self._row_bytes = 4 * shape[1]
-        if not path.exists():
+        offset = _rows_offset(path, shape)
+        if offset is None:
             with atomic_write(path) as file:
                 header = {"descr": "<f4", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
-                _reserve(file, self.folder, file.tell() + shape[0] * self._row_bytes)
-        self._offset = path.stat().st_size - shape[0] * self._row_bytes
-
-    def _runs_of(self, manifest: dict[str, Any]) -> list[dict[str, Any]]:
-        """Take the shards of a complete manifest as runs, to be held to their checksums."""
-        errors = [[error["row"], error["cause"]] for error in manifest["errors"]]
-        return [
-            {
-                "start": start,
-                "stop": stop,
-                "crc32": crc32,
-                "errors": [error for error in errors if start <= error[0] < stop],
-            }
-            for (start, stop), crc32 in zip(self._shards(), manifest["crc32"], strict=True)
-        ]
+                offset = file.tell()
+                _reserve(file, self.folder, offset + shape[0] * self._row_bytes)
+        self._offset = offset
+        size = offset + shape[0] * self._row_bytes
+        if path.stat().st_size != size:
+            os.truncate(path, size)
 
     def _read_finished(self) -> list[dict[str, Any]]:
         path = self.folder / _FINISHED
         # What does not end in a line break was cut off by the end of the process.
         *lines, _ = path.read_bytes().split(b"\n") if path.exists() else [b""]
         runs = []
-        with contextlib.suppress(ValueError):  # what follows a damaged line is made again
+        with contextlib.suppress(KeyError, TypeError, ValueError):
             for line in lines:
-                runs.append(json.loads(line))
+                run = json.loads(line)
+                if not all(isinstance(run[key], kind) for key, kind in _RUN.items()):
+                    break  # what follows a damaged line is made again
+                runs.append(run)
         return runs
 
     def _write_finished(self) -> None:
         with atomic_write(self.folder / _FINISHED) as file:
-            file.writelines(_json_line(run) for run in self._finished)
+            file.writelines(json_line(run) for run in self._finished)
 
-    def _checksum(self, file: Any, run: dict[str, Any]) -> int:
-        file.seek(self._offset + run["start"] * self._row_bytes)
+    def _seek(self, file: BinaryIO, row: int) -> None:
+        file.seek(self._offset + row * self._row_bytes)
+
+    def _checksum(self, file: BinaryIO, run: dict[str, Any]) -> int:
+        self._seek(file, run["start"])
         return zlib.crc32(file.read((run["stop"] - run["start"]) * self._row_bytes))
 
-    def _shards(self) -> Iterator[tuple[int, int]]:
-        n_images, size = self.plan["n_images"], self.plan["shard_size"]
-        for start in range(0, n_images, size):
-            yield start, min(start + size, n_images)
 
-    def _write_manifest(self, **more: Any) -> None:
-        manifest = {"format": FORMAT, **self.plan, **more}
-        with atomic_write(self.folder / MANIFEST) as file:
-            file.write(json.dumps(manifest, indent=1).encode("ascii"))
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read a folder's manifest.
-
-    Raises
-    ------
-    ValueError
-        If it is damaged, or another program's.
-    """
-    try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-        if manifest["format"] != FORMAT:
-            raise ValueError
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(
-            f"{str(folder / MANIFEST)!r} is damaged, or was not written by extract_to_shards."
-        ) from None
-    return manifest
+def verify_rows(folder: Path, manifest: dict[str, Any]) -> bool:
+    """Tell whether the rows of a finished folder have their checksums."""
+    path = folder / EMBEDDINGS
+    offset = _rows_offset(path, (manifest["n_images"], manifest["n_features"]))
+    if offset is None:
+        return False
+    with path.open("rb") as file:
+        return _checksums(file, offset, manifest) == manifest["crc32"]
 
 
-def ids_digest(image_ids: Sequence[str]) -> str:
-    """Return one digest of all ids and their order."""
-    digest = hashlib.blake2b(digest_size=20)
-    for image_id in image_ids:
-        digest.update(_json_line(image_id))
-    return digest.hexdigest()
-
-
-def _make_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
+def _check_folder(folder: Path) -> bool:
+    """Tell whether the folder is new, leaving one that holds something else as it is."""
+    if not folder.exists():
+        return True
+    if not folder.is_dir():
         raise ValueError(f"{str(folder)!r} is a file. Name a folder for the shards.")
-    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / MANIFEST).exists():
+        return False
+    found = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if found:
+        raise ValueError(
+            f"{str(folder)!r} holds other files, such as {found[0]!r}. Name an empty folder, or "
+            "one that does not exist."
+        )
+    return True
 
 
-def _reserve(file: Any, folder: Path, size: int) -> None:
+def _rows_offset(path: Path, shape: tuple[int, int]) -> int | None:
+    """Return where the rows begin in the file, None where it is not the file of such rows."""
+    try:
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            found = np.lib.format.read_array_header_1_0(file)
+            return file.tell() if found == (shape, False, np.dtype("<f4")) else None
+    except Exception:  # numpy parses the header as Python, whose errors are many
+        return None
+
+
+def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    """Return the runs (start, stop) of True."""
+    edges = np.diff(mask.astype(np.int8), prepend=0, append=0)
+    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    return list(zip(starts.tolist(), stops.tolist(), strict=True))
+
+
+def _runs_of(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Take the shards of a complete manifest as runs, to be held to their checksums."""
+    errors = [[error["row"], error["cause"]] for error in manifest["errors"]]
+    return [
+        {
+            "start": start,
+            "stop": stop,
+            "crc32": crc32,
+            "errors": [error for error in errors if start <= error[0] < stop],
+        }
+        for (start, stop), crc32 in zip(shard_bounds(manifest), manifest["crc32"], strict=True)
+    ]
+
+
+def _bounds(run: dict[str, Any]) -> tuple[int, int]:
+    return run["start"], run["stop"]
+
+
+def _checksums(file: BinaryIO, offset: int, plan: dict[str, Any]) -> list[int]:
+    """Return the checksum of each shard."""
+    file.seek(offset)
+    row_bytes = 4 * plan["n_features"]
+    return [zlib.crc32(file.read((stop - start) * row_bytes)) for start, stop in shard_bounds(plan)]
+
+
+def _reserve(file: BinaryIO, folder: Path, size: int) -> None:
     """Take the room that all rows need now, rather than run out of it hours later."""
     try:
         os.posix_fallocate(file.fileno(), 0, size)
@@ -285,20 +341,6 @@ def _reserve(file: Any, folder: Path, size: int) -> None:
         file.truncate(size)  # a file system that cannot reserve
 
 
-def _sync(file: Any) -> None:
+def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _json_line(value: Any) -> bytes:
-    return json.dumps(value).encode("ascii") + b"\n"
-
-
-def _flat(plan: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in plan.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

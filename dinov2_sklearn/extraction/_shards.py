@@ -1,13 +1,12 @@
 """Embeddings of more images than fit into memory, made over hours, killed and resumed."""
 
-import json
 import os
 import warnings
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_scalar
@@ -17,10 +16,9 @@ from ..images import check_images
 from ..io import Embeddings, EmbeddingsFileError
 from ._cache_session import file_digest
 from ._extraction import Extraction
-from ._shard_folder import EMBEDDINGS, IMAGE_IDS, MANIFEST, ShardFolder, ids_digest, read_manifest
-
-if TYPE_CHECKING:
-    from ._transformer import DINOv2Transformer
+from ._manifest import EMBEDDINGS, IMAGE_IDS, MANIFEST, ids_digest, read_ids, read_manifest
+from ._shard_folder import ShardFolder, verify_rows
+from ._transformer import DINOv2Transformer
 
 __all__ = ["Shards", "extract_to_shards", "open_shards"]
 
@@ -56,7 +54,7 @@ class Shards(Embeddings):
 def extract_to_shards(
     paths: Any,
     folder: str | os.PathLike[str],
-    transformer: "DINOv2Transformer",
+    transformer: DINOv2Transformer,
     *,
     shard_size: int = 1000,
     verbose: bool = True,
@@ -64,7 +62,8 @@ def extract_to_shards(
     """Embed images into a folder, in steps that survive whatever ends the process.
 
     Called again with the same arguments, it goes on where it stopped, and ends with the same
-    files as a run that was never stopped. For fewer images, `DINOv2Transformer.transform` and
+    files as a run that was never stopped. Images that could not be decoded are tried again. For
+    fewer images, `DINOv2Transformer.transform` and
     `save_embeddings` do.
 
     Parameters
@@ -76,11 +75,11 @@ def extract_to_shards(
         as it is.
     transformer : DINOv2Transformer
         How to embed. With ``on_error="nan"``, images that cannot be decoded get rows of NaN and
-        an entry in the errors; with ``"raise"``, mend or leave out the image that is named: what
-        was finished stays. Its `embedding_cache` and its devices are used.
+        an entry in the errors; with ``"raise"``, what was finished stays: mend the image that is
+        named, or go on with ``"nan"``. Its `embedding_cache` and its devices are used.
     shard_size : int, default=1000
         Rows that are written together. No more than these are in memory, and no more than these
-        are lost when the process is killed. Ctrl-C and errors lose the current batch only.
+        are lost when the process is killed. Ctrl-C and errors lose only what is being computed.
     verbose : bool, default=True
         Whether to show a progress bar with rate and time left.
 
@@ -106,6 +105,11 @@ def extract_to_shards(
 
     Notes
     -----
+    What may change from one call to the next is how the work is done: `batch_size`,
+    `num_workers`, `device`, `on_error`, `embedding_cache`, `verbose`. Images count by their paths:
+    one that is replaced meanwhile keeps its row, and relative paths must be given in the same
+    working directory. To add images, list all of them for a new folder, with an embedding cache.
+
     A row is found by its image's position, so a path that is given twice has two rows. An image
     is embedded once for each shard that it stands in, and once in all with an embedding cache.
     The rows of a resumed run equal those of an unbroken one to the last bit on one device; with
@@ -122,9 +126,12 @@ def extract_to_shards(
     """
     ids = _check_paths(paths)
     size = check_scalar(shard_size, "shard_size", Integral, min_val=1)
+    if not isinstance(transformer, DINOv2Transformer):
+        raise TypeError(f"transformer must be a DINOv2Transformer, got {transformer!r:.100}.")
     extraction = transformer._checked_extraction()
     plan = _plan(ids, extraction, int(size))
-    with ShardFolder(Path(folder), plan, ids) as shards:
+    with ShardFolder(Path(folder).expanduser(), plan, ids) as shards:
+        failed = shards.failed()
         missing = list(shards.missing())
         n_missing = sum(stop - start for start, stop in missing)
         bar = progress_bar(
@@ -133,9 +140,10 @@ def extract_to_shards(
         with extraction, bar:
             for start, stop in missing:
                 _extract(extraction, shards, start, stop, bar)
+            _try_again(extraction, shards, failed)
         shards.finish()
     result = open_shards(folder)
-    if result.errors and missing:
+    if result.errors:
         warnings.warn(
             f"{len(result.errors)} of {len(ids)} images could not be decoded; their rows are NaN, "
             "and `errors` of the result lists them with the cause.",
@@ -145,13 +153,16 @@ def extract_to_shards(
     return result
 
 
-def open_shards(folder: str | os.PathLike[str]) -> Shards:
+def open_shards(folder: str | os.PathLike[str], *, verify: bool = False) -> Shards:
     """Open the embeddings that `extract_to_shards` has finished.
 
     Parameters
     ----------
     folder : path-like
-        The folder.
+        The folder. It may have been moved or copied.
+    verify : bool, default=False
+        Whether to read all rows and hold them to their checksums. Otherwise what is checked is
+        that all are there, and the ids.
 
     Returns
     -------
@@ -178,7 +189,7 @@ def open_shards(folder: str | os.PathLike[str]) -> Shards:
     FileNotFoundError: 'nowhere' is no folder of shards: it has no 'manifest.json'. Make one with
     extract_to_shards.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not (folder / MANIFEST).is_file():
         raise FileNotFoundError(
             f"{str(folder)!r} is no folder of shards: it has no {MANIFEST!r}. Make one with "
@@ -192,6 +203,11 @@ def open_shards(folder: str | os.PathLike[str]) -> Shards:
         raise EmbeddingsFileError(
             f"{str(folder)!r} is not finished. Call extract_to_shards with the same arguments as "
             "before, and it goes on where it stopped."
+        )
+    if verify and not verify_rows(folder, manifest):
+        raise EmbeddingsFileError(
+            f"Rows in {str(folder / EMBEDDINGS)!r} are damaged. Call extract_to_shards with the "
+            "same arguments as before, and it makes them again."
         )
     finished = datetime.fromtimestamp((folder / MANIFEST).stat().st_mtime, UTC)
     return Shards(
@@ -218,12 +234,14 @@ def _check_paths(paths: Any) -> list[str]:
 def _plan(ids: list[str], extraction: Extraction, shard_size: int) -> dict[str, Any]:
     recipe = extraction.recipe
     model = [file_digest(str(file)) for file in recipe.checkpoint.files()]
+    absolute = all(map(os.path.isabs, ids))
     return {
         "n_images": len(ids),
         "n_features": recipe.n_outputs,
         "shard_size": shard_size,
         "model_name": recipe.checkpoint.name,
         "image_ids": ids_digest(ids),
+        "working_directory": None if absolute else os.getcwd(),  # noqa: PTH109
         "settings": {**recipe.settings(), "model": [digest and digest.hex() for digest in model]},
     }
 
@@ -241,10 +259,21 @@ def _extract(extraction: Extraction, shards: ShardFolder, start: int, stop: int,
             done[[*batch.positions, *batch.errors]] = True
             bar.update(len(batch.positions) + len(batch.errors))
     finally:
-        n_done = len(ids) if done.all() else int(np.argmin(done))
-        if n_done:
-            causes = {start + row: cause for row, cause in errors.items() if row < n_done}
-            shards.write(start, rows[:n_done], causes)
+        if done.any():
+            shards.write(start, rows, done, {start + row: errors[row] for row in errors})
+
+
+def _try_again(extraction: Extraction, shards: ShardFolder, failed: list[int]) -> None:
+    """Embed images that could not be decoded at an earlier time."""
+    for first in range(0, len(failed), shards.plan["shard_size"]):
+        positions = failed[first : first + shards.plan["shard_size"]]
+        mended: dict[int, np.ndarray] = {}
+        try:
+            for batch in extraction.embed([shards.image_ids[i] for i in positions]):
+                places = [positions[place] for place in batch.positions]
+                mended |= dict(zip(places, batch.rows, strict=True))
+        finally:
+            shards.mend(mended)
 
 
 def _map_rows(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
@@ -252,25 +281,27 @@ def _map_rows(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
         damaged = rows.shape != (manifest["n_images"], manifest["n_features"])
-    except (OSError, ValueError):
+    except Exception:  # numpy parses the header as Python, whose errors are many
         damaged = True
     if damaged:
-        raise EmbeddingsFileError(
-            f"{str(path)!r} is missing or damaged. Delete the folder and extract again."
-        )
+        raise EmbeddingsFileError(_damaged(path))
     return rows
 
 
 def _read_ids(folder: Path, manifest: dict[str, Any]) -> list[str]:
     path = folder / IMAGE_IDS
     try:
-        with path.open(encoding="ascii") as file:
-            ids = [json.loads(line) for line in file]
+        ids = list(read_ids(folder))
         damaged = ids_digest(ids) != manifest["image_ids"]
     except (OSError, ValueError):
         damaged = True
     if damaged:
-        raise EmbeddingsFileError(
-            f"{str(path)!r} is missing or damaged. Delete the folder and extract again."
-        )
+        raise EmbeddingsFileError(_damaged(path))
     return ids
+
+
+def _damaged(path: Path) -> str:
+    return (
+        f"{str(path)!r} is missing or damaged. Call extract_to_shards with the same arguments as "
+        "before, and it makes what is lost again."
+    )

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from os import PathLike
 from typing import Any
 
@@ -234,7 +234,7 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
 
     def _preprocessings(self, checkpoint: Checkpoint) -> list[Preprocessing]:
         base = checkpoint.preprocessing
-        if not self.scales or not all(scale > 0 for scale in self.scales):
+        if not self.scales or not all(map(_is_scale, self.scales)):
             raise ValueError(f"scales must be one or more positive numbers, got {self.scales!r}.")
         if self.image_size is not None:
             base = base.with_image_size(self.image_size, checkpoint.patch_size)
@@ -271,6 +271,10 @@ class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
             cache_folder=self.embedding_cache,
             on_error=self.on_error,
         )
+
+
+def _is_scale(scale: Any) -> bool:
+    return isinstance(scale, Real) and 0 < float(scale) < np.inf
 
 
 def _warn_of_failures(

@@ -1,6 +1,7 @@
 """One file, PIL image or array to one upright 8-bit RGB image."""
 
 import os
+import stat
 import threading
 from os import PathLike
 from types import TracebackType
@@ -175,6 +176,9 @@ def load_image(
 
 def _load_file(path: str, min_size: int | None) -> Image.Image:
     try:
+        # To open a pipe would wait for whoever writes to it.
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+            raise ImageDecodeError(path, _explain_irregular(path))
         # Pillow is given the open file, never the name: this is what makes sure that it is
         # closed, and that it is read rather than memory-mapped, which kills the process when
         # the file shrinks meanwhile.
@@ -243,13 +247,16 @@ def _refuse_bomb(path: str, size: tuple[int, int]) -> None:
         )
 
 
+def _explain_irregular(path: str) -> str:
+    is_folder = os.path.isdir(path)  # noqa: PTH112
+    return "a folder, not a file" if is_folder else "no regular file, but a pipe, socket or device"
+
+
 def _explain_unreadable(path: str, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         if os.path.islink(path):  # noqa: PTH114
             return f"a symbolic link to {os.readlink(path)!r}, which is missing"  # noqa: PTH115
         return "no such file"
-    if isinstance(error, IsADirectoryError):
-        return "a folder, not a file"
     if isinstance(error, PermissionError):
         return "no permission to read the file"
     return f"the file cannot be read ({getattr(error, 'strerror', None) or error})"

@@ -1,6 +1,5 @@
 """Decoding and preprocessing in threads, ahead of the model."""
 
-import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,9 +32,14 @@ class ImageReader:
         self._min_size = None if None in sizes else max(size for size in sizes if size is not None)
 
     def __call__(
-        self, source: str | Image.Image | np.ndarray
+        self, source: str | Image.Image | np.ndarray | ImageDecodeError
     ) -> list[np.ndarray] | ImageDecodeError:
-        """Return one float32 array (3, height, width) a size, or why there is none."""
+        """Return one float32 array (3, height, width) a size, or why there is none.
+
+        An error takes the place of an image that another process could not decode.
+        """
+        if isinstance(source, ImageDecodeError):
+            return source
         try:
             image = load_image(source, min_size=self._min_size, exact=self.exact_decode)
         except ImageDecodeError as error:
@@ -69,6 +73,7 @@ def map_ahead(
         return
     executor = ThreadPoolExecutor(num_workers, thread_name_prefix="dinov2-sklearn-read")
     waiting: deque = deque()
+    finished = False
     try:
         for item in items:
             waiting.append(executor.submit(function, item))
@@ -76,7 +81,8 @@ def map_ahead(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+        finished = True
     finally:
-        # Reached early when the consumer stops: what is queued is not worth waiting for.
-        with contextlib.suppress(KeyboardInterrupt):
-            executor.shutdown(wait=True, cancel_futures=True)
+        # Reached early when the consumer stops: what is queued is not worth doing, and what is
+        # being done, which may be a read from a disk that does not answer, not worth waiting for.
+        executor.shutdown(wait=finished, cancel_futures=True)

@@ -57,26 +57,46 @@ def _workers(pid):
     return [child for child, name in names.items() if b"loky" in name and b"tracker" not in name]
 
 
+def test_images_in_memory_and_limits_reach_the_workers(tiny_dinov2, noise, tmp_path, monkeypatch):
+    content = Path(noise[0]).read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
+    Image.new("RGB", (100, 100)).save(tmp_path / "large.png")
+    embed = DINOv2Transformer(tiny_dinov2, batch_size=1, device=TWO, on_error="nan")
+    with (
+        Image.open(tmp_path / "cut.png") as cut,
+        pytest.warns(UserWarning, match=r"2 of 3 images"),
+    ):
+        rows = embed.transform([cut, str(tmp_path / "large.png"), noise[0]])
+    np.testing.assert_array_equal(np.isnan(rows).all(axis=1), [True, True, False])
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
-def test_dead_worker_is_told_with_its_cause(tiny_dinov2, noise):
+@pytest.mark.parametrize("victim", ["worker", "parent"])
+def test_processes_end_with_each_other(tiny_dinov2, noise, victim):
     # No guard for __main__: a user's script may have none.
     code = (
         "import sys; from dinov2_sklearn import DINOv2Transformer;"
         f"DINOv2Transformer({tiny_dinov2!r}, device={TWO}, batch_size=1).transform(sys.argv[1:])"
     )
-    links = [Path(noise[0]).with_name(f"link{i}.png") for i in range(3000)]
+    links = [Path(noise[0]).with_name(f"{victim}{i}.png") for i in range(3000)]
     for i, link in enumerate(links):
         link.symlink_to(noise[i % len(noise)])
     process = subprocess.Popen([sys.executable, "-c", code, *links], stderr=subprocess.PIPE)
     while len(workers := _workers(process.pid)) < 2:
         time.sleep(0.02)
         assert process.poll() is None
-    os.kill(workers[0], signal.SIGKILL)
+    time.sleep(8 if victim == "parent" else 0)  # until the workers have begun to work
+    os.kill(process.pid if victim == "parent" else workers[0], signal.SIGKILL)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert b"The worker process of device 'cpu' died" in stderr
-    assert b"SIGKILL" in stderr
-    assert not Path(f"/proc/{workers[1]}").exists()
+    if victim == "worker":
+        assert process.returncode == 1
+        assert b"The worker process of device 'cpu' died" in stderr
+        assert b"SIGKILL" in stderr
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(

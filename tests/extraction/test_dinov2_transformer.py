@@ -184,6 +184,8 @@ def test_all_images_bad(tiny_dinov2, bad_image):
         ({"layer": (0.5,)}, "layer must be an int or a tuple of ints"),
         ({"scales": ()}, "scales must be one or more positive numbers"),
         ({"scales": (1.0, -1.0)}, "scales must be one or more positive numbers"),
+        ({"scales": ("1",)}, "scales must be one or more positive numbers"),
+        ({"scales": (float("inf"),)}, "scales must be one or more positive numbers"),
         ({"pooling": "max"}, "'pooling' parameter"),
         ({"batch_size": 0}, "'batch_size' parameter"),
         ({"on_error": "skip"}, "'on_error' parameter"),

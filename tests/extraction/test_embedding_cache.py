@@ -284,6 +284,46 @@ def test_prune(embed, photos):
     assert np.isfinite(embed.transform(photos)).all()
 
 
+def test_prune_while_a_run_goes_on(embed, photos, monkeypatch):
+    """What a run stores after its settings were pruned is never taken for that of others."""
+    other = DINOv2Transformer(**{**embed.get_params(), "pooling": "mean"})
+    store, pruned = _cache_session.CacheSession.store, []
+
+    def prune_first(self, items):
+        if not pruned:
+            pruned.append(EmbeddingCache(embed.embedding_cache).prune(0))
+            other.transform(photos[:2])
+        store(self, items)
+
+    monkeypatch.setattr(_cache_session.CacheSession, "store", prune_first)
+    first = embed.set_params(batch_size=2).transform(photos)
+    expected = DINOv2Transformer(embed.model_name, pooling="mean").transform(photos)
+    np.testing.assert_allclose(other.transform(photos), expected, atol=1e-5)
+    np.testing.assert_array_equal(embed.transform(photos), first)
+
+
+@pytest.mark.parametrize("days", [-5, float("nan")])
+def test_prune_of_no_number_of_days(tmp_path, days):
+    with pytest.raises(ValueError, match="unused_days must be 0 or more"):
+        EmbeddingCache(tmp_path).prune(days)
+
+
+def test_each_failed_file_is_named_whatever_it_holds(embed, tmp_path):
+    for name in ("e1.jpg", "e2.jpg"):
+        (tmp_path / name).touch()
+    paths = [str(tmp_path / "e1.jpg"), str(tmp_path / "e2.jpg"), "bad\ud800.jpg"]
+    with pytest.warns(UserWarning, match=r"3 of 3 images.*\n.*e1.jpg.*\n.*e2.jpg.*\n.*ud800"):
+        embed.set_params(on_error="nan").transform(paths)
+
+
+def test_home_is_where_a_tilde_points(embed, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    embed.set_params(embedding_cache="~/kept").transform(photos)
+    assert EmbeddingCache(tmp_path / "kept").info().n_embeddings == 6
+    with pytest.raises(ValueError, match="embedding_cache is an empty text"):
+        embed.set_params(embedding_cache="").transform(photos)
+
+
 def test_info_and_prune_of_a_folder_without_a_cache(tmp_path):
     cache = EmbeddingCache(tmp_path / "none")
     assert cache.info() == cache.prune()

@@ -515,3 +515,9 @@ def test_threads_decode_as_one_does(tmp_path):
     with ThreadPoolExecutor(6) as pool:
         for expected, image in zip(one * 4, pool.map(load_image, paths * 4), strict=True):
             assert_array_equal(image, expected)
+
+
+def test_pipe_is_refused_rather_than_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageDecodeError, match="no regular file, but a pipe"):
+        load_image(tmp_path / "pipe.jpg")

@@ -40,6 +40,17 @@ def test_exception_is_raised_in_its_place():
 def test_threads_end_when_the_consumer_stops():
     results = map_ahead(lambda i: i, range(1000), num_workers=3, ahead=50)
     next(results)
+    threads = [t for t in threading.enumerate() if "dinov2-sklearn-read" in t.name]
+    assert threads
     results.close()
-    names = [thread.name for thread in threading.enumerate()]
-    assert not any("dinov2-sklearn-read" in name for name in names)
+    for thread in threads:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+def test_consumer_that_stops_does_not_wait_for_a_read_that_hangs():
+    hangs = threading.Event()
+    results = map_ahead(lambda i: i == 0 or hangs.wait(60), range(10), num_workers=2, ahead=4)
+    next(results)
+    results.close()
+    hangs.set()
