@@ -58,7 +58,9 @@ def score(X: np.ndarray, y: np.ndarray, picks: np.ndarray) -> Scores:
     """Class coverage, 1-NN and linear accuracy on the rest, covering radius."""
     rest = np.setdiff1d(np.arange(len(X)), picks)
     scores = selection_report(X, picks, y, n_random=1).selection
-    neighbor = KNeighborsClassifier(1).fit(X[picks], y[picks]).score(X[rest], y[rest])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nearly as many classes as picks
+        neighbor = KNeighborsClassifier(1).fit(X[picks], y[picks]).score(X[rest], y[rest])
     return scores.class_coverage or 0.0, neighbor, linear(X, y, picks, rest), scores.covering_radius
 
 
@@ -94,8 +96,25 @@ def print_evidence(*, n_seeds: int, quick: bool) -> None:
                 table.add(name, budget, strategy, *repeated(pick, X, y, n))
 
 
-def select(X: np.ndarray, n_picks: int, strategy: str, seed: int) -> np.ndarray:
-    return DiversitySampler(n_picks, strategy=strategy, random_state=seed).select(X)
+def select(
+    X: np.ndarray, n_picks: int, strategy: str, seed: int, *, fps_ratio: float = FPS_RATIO
+) -> np.ndarray:
+    sampler = DiversitySampler(n_picks, strategy=strategy, fps_ratio=fps_ratio, random_state=seed)
+    return sampler.select(X)
+
+
+def print_ratios(*, n_seeds: int, quick: bool) -> None:
+    """Shares of far picks of hybrid; 1 is fps itself."""
+    table = Table(
+        "data", "a class", "fps_ratio", "classes covered", "1-NN", "linear", "covering radius"
+    )
+    for name, X, y in datasets(quick):
+        for budget in BUDGETS[:2] if quick else BUDGETS:
+            n_picks = min(budget * len(set(y)), len(X) // 2)
+            for share in (0.2, 0.25, 0.3, 0.4, 0.5, 1.0):
+                pick = partial(select, X, n_picks, "hybrid", fps_ratio=share)
+                n = 1 if share == 1 else n_seeds
+                table.add(name, budget, share, *repeated(pick, X, y, n))
 
 
 def print_order(*, n_seeds: int, quick: bool) -> None:

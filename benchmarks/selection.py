@@ -1,7 +1,7 @@
 """Selection beside what a user would otherwise run, and what the strategies are worth.
 
     python benchmarks/selection.py                    # everything, about half an hour
-    python benchmarks/selection.py --part evidence    # one part: speed, million, evidence, order
+    python benchmarks/selection.py --part evidence    # or speed, million, ratio, order
     python benchmarks/selection.py --quick            # tiny sizes: that it runs, not what it shows
 
 The parts are printed as Markdown tables. "speed" needs the peers of the `bench` extra; "million"
@@ -20,7 +20,7 @@ from importlib.metadata import version
 
 import numpy as np
 from _common import Table, machine, seconds
-from _selection_evidence import print_evidence, print_order
+from _selection_evidence import print_evidence, print_order, print_ratios
 from sklearn.cluster import KMeans
 
 from dinov2_sklearn import DiversitySampler
@@ -28,7 +28,7 @@ from dinov2_sklearn.selection._clusters import kmeans
 from dinov2_sklearn.selection._distances import own_center_sq_distances
 
 PEERS = ("skmatter", "lightly-mundig", "fpsample")
-PARTS = ("speed", "million", "evidence", "order")
+PARTS = ("speed", "million", "evidence", "ratio", "order")
 COLUMNS = ("work", "peer", "peer / ours", "goal", "ours", "peer's time", "note")
 
 
@@ -43,7 +43,13 @@ def main() -> None:
             quick = ["--quick"] if options.quick else []
             subprocess.run([sys.executable, __file__, "--part", part, *quick], check=True)
         return
-    works = {"speed": speed, "million": million, "evidence": evidence, "order": order}
+    works = {
+        "speed": speed,
+        "million": million,
+        "evidence": evidence,
+        "ratio": ratio,
+        "order": order,
+    }
     print(f"\n{options.part}: {machine()}", flush=True)
     works[options.part](options.quick)
 
@@ -106,7 +112,7 @@ def million(quick: bool) -> None:
     for n_picks, goal in ((n // 1000, 15), (n // 100, 20)):
         sampler = DiversitySampler(n_picks, strategy="fps")
         times[n_picks] = timed(partial(sampler.select, X))[0]
-        work = f"fps, {describe(X)}, {n_picks:,} picks"
+        work = f"exact farthest point, {describe(X)}, {n_picks:,} picks"
         add(
             table, work, "numpy", a_pick * n_picks, times[n_picks], goal, f"{n_timed} picks, scaled"
         )
@@ -121,6 +127,10 @@ def million(quick: bool) -> None:
 
 def evidence(quick: bool) -> None:
     print_evidence(n_seeds=2 if quick else 20, quick=quick)
+
+
+def ratio(quick: bool) -> None:
+    print_ratios(n_seeds=2 if quick else 20, quick=quick)
 
 
 def order(quick: bool) -> None:

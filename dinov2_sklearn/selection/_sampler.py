@@ -49,7 +49,7 @@ class DiversitySampler(
         "hybrid" one flat k-means with a cluster a typical pick while rows times clusters stay
         below ten million, otherwise the square root of the number of picks. A number asks
         "hybrid" for two levels: k-means into that many clusters and again inside each of them.
-    fps_ratio : float, default=0.25
+    fps_ratio : float, default=0.3
         Share of the picks of "hybrid", rounded, that are farthest points; from 0 (typical rows
         alone) to 1 (the same as "fps").
     fps_scope : {"global", "cluster"}, default="global"
@@ -171,7 +171,7 @@ class DiversitySampler(
         *,
         strategy: str | Callable[..., ArrayLike] = "hybrid",
         n_clusters: int | None = None,
-        fps_ratio: float = 0.25,
+        fps_ratio: float = 0.3,
         fps_scope: str = "global",
         metric: str = "euclidean",
         outlier_fraction: float = 0.0,

@@ -46,7 +46,7 @@ class Task:
     weights: np.ndarray | None
     random_state: np.random.RandomState
     n_clusters: int | None = None
-    fps_ratio: float = 0.25
+    fps_ratio: float = 0.3
     fps_scope: str = "global"
 
     @cached_property

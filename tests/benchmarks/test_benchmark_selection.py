@@ -29,6 +29,7 @@ def rows_of(part):
     [
         ("million", 6, "peak memory"),
         ("evidence", 10, "covering radius"),
+        ("ratio", 14, "fps_ratio"),
         ("order", 10, "interleaved"),
     ],
 )

@@ -11,7 +11,7 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.decomposition import PCA
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -492,6 +492,19 @@ def test_grid_search_over_strategies_and_clusters(digits):
     assert max(scores.values()) == search.best_score_ < 0
     assert search.best_params_["select__strategy"] == "hybrid"
     assert search.predict(X[:9]).max() < 20
+
+
+def test_grid_search_finds_the_same_settings_from_every_seed(digits):
+    X, _ = digits
+    grid = [
+        {"strategy": ["random", "fps"]},
+        {"strategy": ["cluster"], "n_clusters": [None, 5]},
+        {"strategy": ["hybrid"], "fps_ratio": [0.1, 0.9]},
+    ]
+    for seed in range(3):
+        folds = KFold(3, shuffle=True, random_state=seed)
+        search = GridSearchCV(DiversitySampler(20, random_state=seed), grid, cv=folds)
+        assert search.fit(X[:400]).best_params_ == {"strategy": "hybrid", "fps_ratio": 0.1}
 
 
 def test_grid_search_cuts_masks_and_weights_into_folds(X):
