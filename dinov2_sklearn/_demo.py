@@ -119,7 +119,7 @@ def run_demo(output: Path, n_samples: int = 24, *, quiet: bool = False) -> DemoR
     write_selection(files["picks"], paths, sampler, settings={"model_name": _MODEL})
     _write_contact_sheet(files["picks as pictures"], paths, scenes, picks)
     say("Drawing the map ...")
-    _draw_map(files["map"], files["map to explore"], embeddings, paths, scenes, picks)
+    _draw_map(files["map"], files["map to explore"], embeddings, paths, scenes, sampler)
     say("Looking at the attention ...")
     _draw_attention(files["attention"], paths, scenes, picks)
     _draw_patches(files["colours of patches"], files["attention to explore"], paths, scenes)
@@ -179,17 +179,22 @@ def _draw_map(
     embeddings: NDArray[np.float32],
     paths: list[str],
     scenes: NDArray[np.object_],
-    picks: NDArray[np.intp],
+    sampler: DiversitySampler,
 ) -> None:
     # Wide neighbourhoods: most scenes have few frames, and would be packed into one spot.
     projector = UMAPProjector(n_neighbors=100, min_dist=0.9)
     coordinates = projector.fit_transform(embeddings)
+    picks = sampler.selected_indices_
     title = f"{len(paths)} images of {len(set(scenes))} scenes; {len(picks)} picked"
     display = ProjectionDisplay.from_coordinates(
         coordinates, labels=scenes, selected=picks, names=paths, title=title
     )
     display.save(picture)
-    display.write_html(page, thumbnails="sprites", title=title)
+    columns = {
+        "cluster": projector.cluster(12),
+        "distance to the nearest pick": sampler.score_samples(embeddings),
+    }
+    display.write_html(page, thumbnails="sprites", columns=columns, title="Demo images")
 
 
 def _write_contact_sheet(
