@@ -125,8 +125,15 @@ class MapViewsMixin:
         -------
         display : ProjectionDisplay
             The display that wrote the page.
+
+        Raises
+        ------
+        ValueError
+            If there is not one path for each row, or none where images are to be shown.
         """
         check_is_fitted(self)
+        if show_images and image_paths is None:
+            raise ValueError("show_images=True needs image_paths: one path for each row.")
         display = ProjectionDisplay(self.embedding_)
         display.write_html(
             output_path,

@@ -206,6 +206,8 @@ def test_plot_interactive_writes_the_map(digits, images, tmp_path):
     codes = page.numbers(page.columns["cluster"]["codes"], "<i4")
     np.testing.assert_array_equal(codes, projector.labels_ + 1)
     assert (page.slots() >= 0).all()
+    with pytest.raises(ValueError, match="show_images=True needs image_paths"):
+        projector.plot_interactive(tmp_path / "map.html", show_images=True)
 
 
 @pytest.mark.parametrize(
