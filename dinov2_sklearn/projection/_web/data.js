@@ -20,9 +20,8 @@ function unpack(id) {
   return new Response(stream);
 }
 
-function hasWebGL() {
-  return Boolean(document.createElement("canvas").getContext("webgl"));
-}
+// Asked once: a browser takes the oldest context away when there are some sixteen.
+const hasWebGL = Boolean(document.createElement("canvas").getContext("webgl"));
 
 const page = await unpack("#data").json();
 const n = page.n_points, is3d = page.axes.length === 3;

@@ -35,7 +35,7 @@ function wholeView() {
 // Rows to draw as dots: all, or of very many an even share, over a picture of their density.
 function drawnRows() {
   const rows = rowsOf(state.shown);
-  const most = hasWebGL() ? WEBGL_POINTS : SVG_POINTS;
+  const most = hasWebGL ? WEBGL_POINTS : SVG_POINTS;
   if (rows.length <= most || is3d) return { rows, isSampled: false };
   const share = Math.min(OVERLAY_POINTS, most) / rows.length * 2 ** 32;
   return { rows: rows.filter(row => hash(row) < share), isSampled: true };
