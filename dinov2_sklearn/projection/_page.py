@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..selections import PAGE_FORMAT
-from ._colors import NO_GROUP, PLAIN, group_points, is_continuous
+from ._colors import HIGHLIGHT, NO_GROUP, PLAIN, group_points, is_continuous
 from ._interactive import SELECTION
 from ._thumbnails import LEFT_OUT, Sprites
 
@@ -173,7 +173,7 @@ def _describe_selection(
     column = _describe_column(SELECTION, codes, positions)
     if len(selected):
         # There is one group, and its name on the map would say nothing.
-        column |= {"names": ["picked"], "colors": ["#D55E00"], "centers": [None]}
+        column |= {"names": ["picked"], "colors": [HIGHLIGHT], "centers": [None]}
     return column | {"none": "not picked", "is_selection": True}
 
 
