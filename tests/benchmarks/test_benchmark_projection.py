@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "projection.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "projection.py"
 
 
 def test_the_quick_run_fills_its_table():
