@@ -93,7 +93,8 @@ class PatchAttentionInspector(OutputsMixin, BackboneMixin, TransformerMixin, Bas
     of all patch tokens falls into two classes; the one that the CLS token attends to more is the
     foreground. The principal components of the foreground's tokens are red, green and blue.
     Signs and scales are fixed by the data, so that the same images always give the same colours.
-    Of many images, some patches of each are taken, 65,536 in all.
+    At most 65,536 patches are taken, at least 16 of an image: where there are more than 4,096
+    images, only some of them, evenly spread, decide.
 
     With registers, attention maps are free of the outliers that [2]_ describes. Models with rotary
     position embeddings (DINOv3) are refused. Large JPEGs are decoded at a reduced size, no less
@@ -186,7 +187,7 @@ class PatchAttentionInspector(OutputsMixin, BackboneMixin, TransformerMixin, Bas
         """
         images, checkpoint = self._start(X, stacklevel=4)
         sample = PatchSample(len(images))
-        for maps in self._look_at_layer(images, checkpoint, "cls"):
+        for maps in self._look_at_layer(images[:: sample.step], checkpoint, "cls"):
             sample.add(maps.patch_tokens, maps.attention[0])
         self.patch_pca_ = sample.fit(invert=self.invert_foreground)
         return self
@@ -210,8 +211,10 @@ class PatchAttentionInspector(OutputsMixin, BackboneMixin, TransformerMixin, Bas
         sample = PatchSample(len(images))
 
         def sampled() -> Iterator[AttentionMaps]:
-            for maps in self._look_at_layer(images, checkpoint, "cls"):
-                sample.add(maps.patch_tokens, maps.attention[0])
+            looked = self._look_at_layer(images, checkpoint, "cls")
+            for position, maps in enumerate(looked):
+                if position % sample.step == 0:
+                    sample.add(maps.patch_tokens, maps.attention[0])
                 yield maps
 
         rows = self._rows(sampled(), images)

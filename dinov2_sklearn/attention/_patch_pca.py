@@ -74,13 +74,21 @@ class PatchSample:
     Parameters
     ----------
     n_images : int
-        How many there will be.
+        How many there are.
     max_patches : int, default=65_536
-        How many patches are kept of all images; a few of each in any case.
+        How many patches are kept of all images.
+
+    Attributes
+    ----------
+    step : int
+        Of how many images one is to be added, so that there are at least 16 patches of each.
+    n_each : int
+        How many patches are kept of each of those.
     """
 
     def __init__(self, n_images: int, max_patches: int = 65_536) -> None:
-        self.n_each = max(16, max_patches // n_images)
+        self.step = -(-n_images // (max_patches // 16))
+        self.n_each = max_patches // -(-n_images // self.step)
         self._tokens: list[NDArray[np.float32]] = []
         self._attention: list[NDArray[np.float32]] = []
 

@@ -118,6 +118,28 @@ def test_sample_is_bounded():
         assert len(np.unique(tokens, axis=0)) == 40
 
 
+@given(n_images=st.integers(1, 10**7), max_patches=st.integers(16, 10**5))
+def test_sample_of_any_number_of_images_is_bounded(n_images, max_patches):
+    sample = PatchSample(n_images, max_patches)
+    added = len(range(0, n_images, sample.step))
+    assert 16 * added <= added * sample.n_each <= max_patches
+    # A smaller step would be too many.
+    assert sample.step == 1 or 16 * len(range(0, n_images, sample.step - 1)) > max_patches
+
+
+def test_fit_of_very_many_images_looks_at_some(tiny_dinov2, image_folder, monkeypatch):
+    monkeypatch.setattr(PatchSample.__init__, "__defaults__", (48,))
+    few = PatchAttentionInspector(tiny_dinov2).fit(image_folder[::2])
+    both = PatchAttentionInspector(tiny_dinov2), PatchAttentionInspector(tiny_dinov2)
+    both[0].fit(image_folder)
+    both[1].fit_transform(image_folder)
+    for fitted in both:
+        for name in FIELDS:
+            np.testing.assert_allclose(
+                getattr(fitted.patch_pca_, name), getattr(few.patch_pca_, name), atol=1e-4
+            )
+
+
 def test_fit_gives_the_same_colours_every_time(tiny_dinov2, image_folder):
     colors = PatchAttentionInspector(tiny_dinov2).fit(image_folder).patch_rgb(image_folder)
     assert [c.shape for c in colors] == [(4, 4, 3)] * 6
