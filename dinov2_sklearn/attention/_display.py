@@ -34,8 +34,8 @@ class AttentionDisplay(SavableFigureMixin):
 
     Parameters
     ----------
-    maps : sequence of AttentionMaps
-        What `PatchAttentionInspector.inspect` found in each image.
+    maps : AttentionMaps or sequence of AttentionMaps
+        What `PatchAttentionInspector.inspect` found in one image, or in each of several.
     patch_rgb : sequence of ndarray of shape (grid_h, grid_w, 3), dtype uint8, default=None
         The colours of each image's patches, for ``kind="pca"``.
     titles : sequence of str, default=None
@@ -75,16 +75,22 @@ class AttentionDisplay(SavableFigureMixin):
 
     def __init__(
         self,
-        maps: Sequence[AttentionMaps],
+        maps: AttentionMaps | Sequence[AttentionMaps],
         *,
         patch_rgb: Sequence[NDArray[np.uint8]] | None = None,
         titles: Sequence[str] | None = None,
     ) -> None:
-        self.maps = list(maps)
+        self.maps = [maps] if isinstance(maps, AttentionMaps) else list(maps)
         self.patch_rgb = None if patch_rgb is None else list(patch_rgb)
         self.titles = None if titles is None else list(titles)
         if not self.maps:
             raise ValueError("There is nothing to display: maps is empty.")
+        strange = [type(m).__name__ for m in self.maps if not isinstance(m, AttentionMaps)]
+        if strange:
+            raise TypeError(
+                f"maps must be AttentionMaps, got an object of type {strange[0]}. Images are for "
+                "AttentionDisplay.from_estimator."
+            )
         for name, values in (("patch_rgb", self.patch_rgb), ("titles", self.titles)):
             if values is not None and len(values) != len(self.maps):
                 raise ValueError(

@@ -71,7 +71,10 @@ def draw_overlay(
     interpolation: str,
 ) -> None:
     """Draw an image and a map over it, whose colours end at its percentiles."""
-    low, high = np.percentile(grid, (0, 100) if percentiles is None else percentiles)
+    ends = (0, 100) if percentiles is None else percentiles
+    if not 0 <= ends[0] < ends[1] <= 100:
+        raise ValueError(f"percentiles must rise within 0 to 100, got {percentiles!r}.")
+    low, high = np.percentile(grid, ends)
     ax.imshow(image)
     ax.imshow(
         grid,

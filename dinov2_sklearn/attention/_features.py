@@ -113,6 +113,8 @@ def save_patch_features(
     verbose: bool,
 ) -> NDArray[np.object_]:
     """Write what `PatchAttentionInspector.save_patch_features` documents."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{str(folder)!r} is a file. Name a folder for patch tokens.")
     folder.mkdir(parents=True, exist_ok=True)
     settings = _settings(looker, model_name, dtype)
     files = {path: folder / _file_name(path) for path in paths}
@@ -214,7 +216,9 @@ def _read(file: Path, *, with_tokens: bool) -> tuple[dict[str, Any], NDArray[Any
     if not file.is_file():
         raise FileNotFoundError(f"There is no file {str(file)!r}.")
     try:
-        # Opened here: what is no archive leaves numpy's own file open.
+        if not zipfile.is_zipfile(file):  # of such a file numpy says that it could run code
+            raise ValueError("it is no .npz archive")
+        # Opened here: of a damaged archive numpy leaves its own file open.
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             metadata = json.loads(str(arrays["metadata"]))
             tokens = arrays["patch_tokens"] if with_tokens else np.empty(0)

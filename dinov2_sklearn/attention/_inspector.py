@@ -1,7 +1,7 @@
 """PatchAttentionInspector: images to the attention of a Vision Transformer."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
@@ -468,7 +468,7 @@ class PatchAttentionInspector(OutputsMixin, BackboneMixin, TransformerMixin, Bas
 def _blocks(layers: int | Sequence[int] | None, checkpoint: Checkpoint) -> list[int]:
     if layers is None:
         return list(range(checkpoint.depth))
-    chosen: list = [layers] if isinstance(layers, Integral) else list(layers)  # type: ignore[arg-type]
+    chosen: list = [layers] if not isinstance(layers, Iterable) else list(layers)
     if not chosen or not all(isinstance(layer, Integral) for layer in chosen):
         raise ValueError(
             f"layers must be an int, a sequence of one or more ints, or None, got {layers!r}."

@@ -116,6 +116,7 @@ def test_constant_attention_can_be_drawn(data, tmp_path):
         ({"head": 5}, "head=5 is out of range: the model has 5 heads"),
         ({"layer": 1}, "layer=1 here: these maps hold the blocks 2, 0, 7 of 9"),
         ({"head_reduction": "sum"}, "head_reduction must be one of"),
+        ({"percentiles": (99, 1)}, r"percentiles must rise within 0 to 100, got \(99, 1\)"),
         ({"kind": "pca"}, "give patch_rgb, or use AttentionDisplay.from_estimator"),
     ],
 )
@@ -131,6 +132,9 @@ def test_bad_data(data):
         AttentionDisplay(data, patch_rgb=[])
     with pytest.raises(ValueError, match="nothing to display"):
         AttentionDisplay([])
+    with pytest.raises(TypeError, match="AttentionMaps, got an object of type str. Images are for"):
+        AttentionDisplay(["a.jpg"])
+    assert len(AttentionDisplay(data[0]).plot().axes_) == 2
     fewer = replace(data[1], attention=data[1].attention[:1], layers=(2,))
     with pytest.raises(ValueError, match=r"as the first, 3 and 5; got \(1, 5\)"):
         AttentionDisplay([data[0], fewer])

@@ -402,6 +402,8 @@ def test_bad_parameters_are_told_before_any_work(tiny_dinov2, params, message):
         ([0, -5], "layers=-5 is out of range"),
         ([], "one or more ints"),
         ([0.5], "one or more ints"),
+        (1.5, "one or more ints"),
+        ("all", "one or more ints"),
     ],
 )
 def test_bad_layers(tiny_dinov2, layers, message):

@@ -164,6 +164,9 @@ def test_what_cannot_be_saved(tiny_dinov2, image_folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no file"):
         load_patch_features(tmp_path / "nothing.npz")
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("here")
+    with pytest.raises(NotADirectoryError, match="file' is a file. Name a folder"):
+        inspector.save_patch_features(image_folder, tmp_path / "file")
 
 
 def test_tokens_that_float16_cannot_hold():
