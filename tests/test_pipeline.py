@@ -15,7 +15,8 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
-from dinov2_sklearn import DINOv2Transformer, DiversitySampler, UMAPProjector
+from dinov2_sklearn import DINOv2Transformer, DiversitySampler, UMAPProjector, _versioned
+from dinov2_sklearn._versioned import PickleVersionWarning
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +155,45 @@ def test_embed_step_is_small_whatever_the_model(paths):
 
 def test_html_repr_of_a_fitted_pipeline(pipe, paths):
     assert "DiversitySampler" in pipe.fit(paths)._repr_html_()
+
+
+@pytest.mark.parametrize("library", ["joblib", "skops"])
+def test_pickle_of_another_version_warns(pipe, paths, tmp_path, library, monkeypatch):
+    import skops.io
+
+    pipe.fit(paths[:30])
+    expected = pipe.transform(paths[20:])
+    with monkeypatch.context() as patched:
+        patched.setattr(_versioned, "__version__", "0.0.7")
+        if library == "joblib":
+            joblib.dump(pipe, tmp_path / "pipe")
+        else:
+            skops.io.dump(pipe, tmp_path / "pipe")
+    load, options = joblib.load, {}
+    if library == "skops":
+        options = {"trusted": skops.io.get_untrusted_types(file=tmp_path / "pipe")}
+        load = skops.io.load
+    with pytest.warns(PickleVersionWarning, match=r"by dinov2_sklearn 0\.0\.7") as caught:
+        loaded = load(tmp_path / "pipe", **options)
+    assert len(caught) == 3  # one an estimator
+    np.testing.assert_array_equal(loaded.transform(paths[20:]), expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_rounds_of_labelling(seed):
+    """Pick, label, learn, and pick again where the model is unsure: it gets better."""
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import LogisticRegression
+
+    X, y = load_digits(return_X_y=True)
+    X = X / 16
+    first = DiversitySampler(50, random_state=seed).select(X)
+    learner = LogisticRegression(max_iter=2000).fit(X[first], y[first])
+    unsure = 1 - learner.predict_proba(X).max(axis=1)
+    more = DiversitySampler(50).select(X, preselected=first, weights=unsure)
+    assert not set(more) & set(first)
+    both = np.concatenate([first, more])
+    rest = np.setdiff1d(np.arange(len(X)), both)
+    before = learner.score(X[rest], y[rest])
+    after = LogisticRegression(max_iter=2000).fit(X[both], y[both]).score(X[rest], y[rest])
+    assert after > before

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn_compat import StrOptions, fit_context
+from .._versioned import VersionedMixin
 from ..backbone import BackboneMixin, Checkpoint
 from ..images import Preprocessing, check_images
 from ._maps import Again, AttentionMaps
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["PatchAttentionInspector"]
 
 
-class PatchAttentionInspector(OutputsMixin, BackboneMixin, TransformerMixin, BaseEstimator):
+class PatchAttentionInspector(
+    VersionedMixin, OutputsMixin, BackboneMixin, TransformerMixin, BaseEstimator
+):
     """See where in an image a DINOv2 Vision Transformer looks.
 
     What it gives is the attention of one token over the patches: its softmax weights as the model

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from .._progress import progress_bar
 from .._sklearn_compat import StrOptions, fit_context
+from .._versioned import VersionedMixin
 from ..backbone import BackboneMixin, Checkpoint
 from ..images import ImageDecodeError, Preprocessing, check_images
 from ._embedder import Recipe
@@ -19,7 +20,7 @@ from ._extraction import Extraction
 __all__ = ["DINOv2Transformer"]
 
 
-class DINOv2Transformer(BackboneMixin, TransformerMixin, BaseEstimator):
+class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEstimator):
     """Embed images with a DINOv2 Vision Transformer.
 
     The transformer is stateless: `fit` only checks its arguments, and the model lives in a cache

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._sklearn_compat import Interval, StrOptions, fit_context
+from .._versioned import VersionedMixin
 from ._layout import (
     draw_seed,
     principal_axes,
@@ -30,7 +31,7 @@ FEWEST_ROWS = 5
 
 
 class UMAPProjector(
-    MapViewsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    VersionedMixin, MapViewsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
     """Map embeddings to a few coordinates with UMAP, and place new rows on the same map.
 

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn_compat import Interval, StrOptions, fit_context, transform_output
+from .._versioned import VersionedMixin
 from ._distances import nearest, sq_distances_to_earlier
 from ._farthest_point import farthest_point
 from ._geometry import Rows, to_geometry, to_metric
@@ -24,7 +25,11 @@ from ._validation import check_indices, check_rows, check_weights
 
 
 class DiversitySampler(
-    NearestRepresentativeMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+    VersionedMixin,
+    NearestRepresentativeMixin,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Select a small diverse subset of rows, such as the images worth labelling first.
 
