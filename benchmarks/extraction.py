@@ -42,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         small = [str(path) for path in make_images(Path(scratch) / "small", 8 if quick else 64)]
         big = enlarge(small[: 4 if quick else 32], Path(scratch) / "big")
-        throughput(table, small, big, n_rounds=1 if quick else 3)
+        throughput(table, small, big, n_rounds=1 if quick else 2)
         fidelity(table, small, big)
         caching(table, Path(scratch), n_images=20 if quick else 2000)
         memory(table, Path(scratch), *((20, 60) if quick else (2000, 20_000)))
