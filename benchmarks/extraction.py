@@ -1,7 +1,8 @@
 """Extraction beside what a user would otherwise run, both sides in one process, in turns.
 
-    python benchmarks/extraction.py             # about a quarter of an hour
-    python benchmarks/extraction.py --quick     # a minute: that it runs, not what it shows
+    python benchmarks/extraction.py                      # everything, about ten minutes
+    python benchmarks/extraction.py --part throughput    # or fidelity, caching, memory
+    python benchmarks/extraction.py --quick              # a minute: that it runs, not what it shows
 
 Peers: transformers' own pipeline, the loop over a torch DataLoader that most people write, and the
 bare forward pass on tensors that are ready, which nothing can be faster than. Weights: "offline".
@@ -32,20 +33,30 @@ from dinov2_sklearn.backbone import find_checkpoint
 from dinov2_sklearn.backbone.forward import forward_tokens
 from dinov2_sklearn.backbone.loading import load_backbone, resolve_device, resolve_dtype
 
+PARTS = ("throughput", "fidelity", "caching", "memory")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
-    quick = parser.parse_args().quick
+    parser.add_argument("--part", choices=PARTS, action="append", help="one part only")
+    options = parser.parse_args()
+    quick, parts = options.quick, options.part or PARTS
     print(machine(), flush=True)
     table = Table("work", "ratio", "ours", "peer")
     with tempfile.TemporaryDirectory() as scratch:
         small = [str(path) for path in make_images(Path(scratch) / "small", 8 if quick else 64)]
         big = enlarge(small[: 4 if quick else 32], Path(scratch) / "big")
-        throughput(table, small, big, n_rounds=1 if quick else 2)
-        fidelity(table, small, big)
-        caching(table, Path(scratch), n_images=20 if quick else 2000)
-        memory(table, Path(scratch), *((20, 60) if quick else (2000, 20_000)))
+        works = {
+            "throughput": lambda: throughput(table, small, big, n_rounds=1 if quick else 2),
+            "fidelity": lambda: fidelity(table, small, big),
+            "caching": lambda: caching(table, Path(scratch), n_images=20 if quick else 2000),
+            "memory": lambda: memory(
+                table, Path(scratch), *((20, 60) if quick else (2000, 20_000))
+            ),
+        }
+        for part in parts:
+            works[part]()
 
 
 def make_images(folder: Path, n_images: int) -> list[Path]:

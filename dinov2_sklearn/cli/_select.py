@@ -44,7 +44,7 @@ def add_to(commands: Commands) -> None:
     command.add_argument(
         "--fps-ratio",
         type=share,
-        default=0.25,
+        default=0.3,
         metavar="SHARE",
         help="hybrid's share of far picks (default: %(default)s)",
     )

@@ -14,7 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinov2_sklearn import load_embeddings, load_selection, open_shards
+from dinov2_sklearn import (
+    DINOv2Transformer,
+    DiversitySampler,
+    PatchAttentionInspector,
+    UMAPProjector,
+    load_embeddings,
+    load_selection,
+    open_shards,
+)
 from dinov2_sklearn.cli import _COMMANDS, _parser
 
 COMMAND = str(Path(sys.executable).with_name("dinov2-sklearn"))
@@ -208,3 +216,19 @@ def test_completion(shell):
 def test_as_a_module(desk):
     arguments = [sys.executable, "-m", "dinov2_sklearn", "--version"]
     assert subprocess.run(arguments, capture_output=True).stdout.startswith(b"dinov2-sklearn ")
+
+
+@pytest.mark.parametrize(
+    ("line", "estimator"),
+    [
+        ("extract --input a --output b", DINOv2Transformer()),
+        ("select --embeddings a --output b --n 1", DiversitySampler()),
+        ("visualize --embeddings a --output b", UMAPProjector()),
+        ("patches --images a --output b", PatchAttentionInspector()),
+    ],
+)
+def test_defaults_are_those_of_the_estimators(line, estimator):
+    arguments = vars(_parser().parse_args(line.split()))
+    for name, value in estimator.get_params().items():
+        if name in arguments and name not in ("layer", "on_error"):
+            assert arguments[name] == value, name
