@@ -15,7 +15,7 @@ from ._task import Task, cluster_quotas, cluster_rows, group_mass
 # cores. As no one picks more rows than there are, it also bounds a matrix of pick to pick.
 FLAT_LIMIT = 10_000_000
 # Rows that each of the inner groups is trained on: there are many, and each gives but one pick.
-_INNER_TRAIN_ROWS = 64
+_INNER_TRAIN_ROWS = 32
 
 
 def pick_typical(task: Task, n_picks: int) -> tuple[np.ndarray, np.ndarray]:
