@@ -47,6 +47,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     'complete'
     """
     path = Path(path)
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))  # the file that is meant, not the link
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"The folder {str(path.parent)!r} does not exist. Make it before writing "
@@ -54,6 +56,10 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         )
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder. Name a file.")
+    if path.exists() and not path.is_file():  # a pipe or a device, which no file may replace
+        with path.open("wb") as file:
+            yield file
+        return
     # Not built from the name of `path`, which may be as long as the file system allows already.
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:

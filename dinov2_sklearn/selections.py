@@ -22,6 +22,7 @@ __all__ = [
     "LABEL_STUDIO_PREFIX",
     "PAGE_FORMAT",
     "find_paths",
+    "find_rows",
     "load_selection",
     "read_paths",
 ]
@@ -49,7 +50,7 @@ def load_selection(
         path, so that a list that grew or is in another order gives the right rows. None gives the
         rows as the file numbers them; txt, COCO and Label Studio files have no numbers.
     root : path-like, default=None
-        Folder that the paths in the file are relative to.
+        Folder that the paths in a COCO or Label Studio file are relative to.
 
     Returns
     -------
@@ -113,6 +114,18 @@ def read_paths(
     return names
 
 
+def find_rows(names: Iterable[str], paths: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Return all rows of these paths, however often one stands among them, and what is missing.
+
+    Paths are the same if they are so as absolute paths.
+    """
+    wanted = {os.path.abspath(name): name for name in names}
+    absolute = [os.path.abspath(path) for path in paths]
+    rows = [row for row, path in enumerate(absolute) if path in wanted]
+    there = {absolute[row] for row in rows}
+    return rows, [name for path, name in wanted.items() if path not in there]
+
+
 def find_paths(names: Iterable[str], paths: Sequence[str]) -> list[int]:
     """Return the position of each name among the paths, -1 where it is not there.
 
@@ -140,29 +153,33 @@ def _read(
     if not path.exists():
         raise FileNotFoundError(f"There is no selection {str(path)!r}.")
     try:
-        rows, names = readers[path.suffix.lower()](path)
-    except (KeyError, TypeError, ValueError) as error:
+        rows, names, relative = readers[path.suffix.lower()](path)
+        if names is not None and not all(isinstance(name, str) for name in names):
+            raise ValueError("paths that are no strings")
+    except (csv.Error, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(
             f"{str(path)!r} is damaged, or is no selection ({type(error).__name__}: {error}). "
             "Download it from the page again, or write it with write_selection."
         ) from error
-    if root is not None and names is not None:
+    if root is not None and names is not None and relative:
         names = [os.path.join(root, name) for name in names]
     return rows, names
 
 
-def _read_json(path: Path) -> tuple[list[int] | None, list[str] | None]:
+# What a file holds: its rows and paths, None where there are none, and whether the paths are
+# relative to a root.
+Contents = tuple[list[int] | None, list[str] | None, bool]
+
+
+def _read_json(path: Path) -> Contents:
     record: Any = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
     if isinstance(record, list):
-        return None, [_task_path(task["data"]["image"]) for task in record]
+        return None, [_task_path(task["data"]["image"]) for task in record], True
     if "images" in record:
-        return None, [image["file_name"] for image in record["images"]]
+        return None, [image["file_name"] for image in record["images"]], True
     if record["format"] != PAGE_FORMAT or record["version"] != 1:
         raise ValueError(f"format {record['format']!r}, version {record['version']!r}")
-    names = record["paths"]
-    if names is not None and not all(isinstance(name, str) for name in names):
-        raise ValueError("paths that are no strings")
-    return _check(record["indices"], names)
+    return (*_check(record["indices"], record["paths"]), False)
 
 
 def _task_path(url: str) -> str:
@@ -171,23 +188,23 @@ def _task_path(url: str) -> str:
     return os.fsdecode(unquote_to_bytes(url.removeprefix(LABEL_STUDIO_PREFIX)))
 
 
-def _read_csv(path: Path) -> tuple[list[int] | None, list[str]]:
+def _read_csv(path: Path) -> Contents:
     # A byte-order mark is how spreadsheets say UTF-8.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file)
+        columns = set(reader.fieldnames or ())
         table = list(reader)
-    columns = set(reader.fieldnames or ())
     if "filepath" not in columns:
         raise ValueError("no column filepath")
     names = [line["filepath"] for line in table]
     if "index" not in columns:
-        return None, names
-    return _check([int(line["index"]) for line in table], names)
+        return None, names, False
+    return (*_check([int(line["index"]) for line in table], names), False)
 
 
-def _read_txt(path: Path) -> tuple[None, list[str]]:
+def _read_txt(path: Path) -> Contents:
     text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    return None, [line for line in text.split("\n") if line]
+    return None, [line for line in text.split("\n") if line], False
 
 
 def _check(rows: Any, names: Any) -> tuple[list[int], Any]:
@@ -212,10 +229,14 @@ def _look_up(
             f"{len(missing)} of {len(names)} paths selected in {file!r} are not among paths, the "
             f"first of them {missing[0]!r}. Are paths listed in the same way as for the map?"
         )
-    if rows is None:
-        return list(dict.fromkeys(places))
-    # Of equal paths, the row that was selected, where it is still there.
-    return [
-        row if row < len(paths) and paths[row] == name else place
-        for row, name, place in zip(rows, names, places, strict=True)
-    ]
+    # Of equal paths, the row that was selected, where it is still there and not taken yet.
+    equal: dict[str, list[int]] = {}
+    for place, path in enumerate(paths):
+        equal.setdefault(path, []).append(place)
+    taken: dict[int, None] = {}
+    for row, place in zip(rows or [-1] * len(names), places, strict=True):
+        among = [row, *equal[paths[place]]] if row in equal[paths[place]] else equal[paths[place]]
+        free = [candidate for candidate in among if candidate not in taken]
+        if free:
+            taken[free[0]] = None
+    return list(taken)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from .. import __version__
 from . import _demo, _extract, _models, _patches, _run, _select, _visualize
 from ._options import add_completion
+from ._report import Report
 
 __all__ = ["main"]
 
@@ -48,9 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         ...
     SystemExit: 0
     """
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a file's name may be no valid text
-            stream.reconfigure(errors="surrogateescape")
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started this process
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
+        if hasattr(getattr(sys, name), "reconfigure"):  # a file's name may be no valid text
+            getattr(sys, name).reconfigure(errors="surrogateescape")
     arguments = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
@@ -58,24 +61,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.simplefilter("always", UserWarning)  # what concerns the user, no deprecations
             warnings.showwarning = _show_warning
             report = arguments.run(arguments)
-        return report.tell(as_json=arguments.json)
-    except BrokenPipeError:
-        # Who reads the output, such as `head`, has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (ImportError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
         print(f"dinov2-sklearn: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("dinov2-sklearn: interrupted", file=sys.stderr)
         return 130  # what a shell reports of a process that SIGINT ended
+    return _tell(report, as_json=arguments.json)
+
+
+def _tell(report: Report, *, as_json: bool) -> int:
+    try:
+        report.tell(as_json=as_json)
+    except BrokenPipeError:
+        # Who reads the output, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return report.status
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dinov2-sklearn",
         description="From folders of images to DINOv2 embeddings, a map, and a diverse subset.",
-        epilog="Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but for some images.",
+        epilog="Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but for some images, "
+        "130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add_completion(parser)

@@ -13,10 +13,14 @@ _BLOCK = 65_536
 
 
 class Loaded(NamedTuple):
-    """Rows of numbers, the images that they belong to, and the images that have none."""
+    """Rows of numbers, the images that they belong to, and the images that have none.
+
+    `numbers` are those of the rows in the file, where rows that are missing count too.
+    """
 
     rows: "np.ndarray"
     paths: list[str]
+    numbers: "np.ndarray"
     model_name: str
     skipped: list[dict[str, Any]]
 
@@ -47,7 +51,7 @@ def load(path: Path) -> Loaded:
     starts = range(0, len(rows), _BLOCK)
     finite = np.concatenate([np.isfinite(rows[s : s + _BLOCK]).all(axis=1) for s in starts])
     if finite.all():
-        return Loaded(rows, found.image_ids, found.model_name, [])
+        return Loaded(rows, found.image_ids, np.arange(len(rows)), found.model_name, [])
     if not finite.any():
         raise ValueError(f"{str(path)!r} holds no row without NaN or infinity.")
     causes = {error["row"]: error["cause"] for error in getattr(found, "errors", [])}
@@ -56,4 +60,4 @@ def load(path: Path) -> Loaded:
         for row in np.flatnonzero(~finite).tolist()
     ]
     paths = [path for path, keep in zip(found.image_ids, finite, strict=True) if keep]
-    return Loaded(rows[finite], paths, found.model_name, skipped)
+    return Loaded(rows[finite], paths, np.flatnonzero(finite), found.model_name, skipped)

@@ -11,7 +11,7 @@ from ._options import (
     add_model,
     add_output_style,
     add_source,
-    check_folder_of,
+    check_output,
     count,
     make_command,
     show_progress,
@@ -80,7 +80,7 @@ def _run(arguments: argparse.Namespace) -> Report:
     output: Path = arguments.output
     in_file = output.suffix.lower() in _FILES
     if in_file:
-        check_folder_of(output)
+        check_output(output, Path(arguments.input))
     elif output.suffix and not output.is_dir():
         raise ValueError(
             f"{str(output)!r} has the extension {output.suffix!r}. Embeddings files are .pt, .npz "
@@ -91,11 +91,16 @@ def _run(arguments: argparse.Namespace) -> Report:
     folder = output.with_name(output.name + ".partial") if in_file else output
     shards = _extract(paths, folder, arguments)
     skipped = [{key: e[key] for key in ("image_id", "cause")} for e in shards.errors]
-    n_images, n_features = shards.embeddings.shape
+    n_images, n_features = len(shards) - len(skipped), shards.embeddings.shape[1]
     if in_file:
-        _save(output, shards)
+        if n_images:
+            _save(output, shards)
         shutil.rmtree(folder)
-        n_images -= len(skipped)
+    if n_images == 0:
+        raise ValueError(
+            f"None of the {len(shards)} images could be decoded. The first, "
+            f"{skipped[0]['image_id']!r}: {skipped[0]['cause']}."
+        )
     data = {
         "output": str(output),
         "n_images": n_images,
@@ -112,13 +117,18 @@ def _extract(paths: Any, folder: Path, arguments: argparse.Namespace) -> "Shards
     with warnings.catch_warnings():
         # They are listed at the end.
         warnings.filterwarnings("ignore", ".*could not be decoded")
-        return extract_to_shards(
-            paths,
-            folder,
-            _transformer(arguments),
-            shard_size=arguments.shard_size,
-            verbose=show_progress(arguments),
-        )
+        try:
+            return extract_to_shards(
+                paths,
+                folder,
+                _transformer(arguments),
+                shard_size=arguments.shard_size,
+                verbose=show_progress(arguments),
+            )
+        except ValueError as error:
+            if "was begun with other" not in str(error):
+                raise
+            raise ValueError(f"{error} Or delete {str(folder)!r}, to begin anew.") from error
 
 
 def _transformer(arguments: argparse.Namespace) -> "DINOv2Transformer":
@@ -148,8 +158,6 @@ def _save(output: Path, shards: "Shards") -> None:
 
     kept = np.ones(len(shards), dtype=bool)
     kept[[error["row"] for error in shards.errors]] = False
-    if not kept.any():
-        raise ValueError(f"None of the {len(shards)} images could be decoded; nothing is written.")
     ids = [image_id for image_id, keep in zip(shards.image_ids, kept, strict=True) if keep]
     metadata = {**shards.metadata, "skipped": shards.errors}
     save_embeddings(

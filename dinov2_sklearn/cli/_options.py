@@ -11,8 +11,9 @@ __all__ = [
     "add_completion",
     "add_model",
     "add_output_style",
+    "add_root",
     "add_source",
-    "check_folder_of",
+    "check_output",
     "count",
     "count_or_share",
     "make_command",
@@ -32,6 +33,16 @@ def add_output_style(command: argparse.ArgumentParser) -> None:
     """Add how results and progress are shown."""
     command.add_argument("--json", action="store_true", help="print the result as JSON")
     command.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def add_root(command: argparse.ArgumentParser) -> None:
+    """Add what paths in some files are relative to."""
+    command.add_argument(
+        "--root",
+        type=Path,
+        metavar="DIR",
+        help="folder that paths in COCO and Label Studio files are relative to",
+    )
 
 
 def add_source(command: argparse.ArgumentParser, flag: str = "--input") -> None:
@@ -163,8 +174,11 @@ def count_or_share(text: str) -> int | float:
     return value
 
 
-def check_folder_of(path: Path) -> None:
-    """Refuse a file to write whose folder is not there, before hours of work."""
+def check_output(path: Path, *inputs: Path) -> None:
+    """Refuse a file to write that is read, or whose folder is not there, before hours of work."""
+    for given in inputs:
+        if given.exists() and path.resolve() == given.resolve():
+            raise ValueError(f"--output {str(path)!r} is one of the inputs. Name another file.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"The folder {str(path.parent)!r} does not exist. Make it first.")
     if path.is_dir():

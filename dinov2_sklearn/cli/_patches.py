@@ -60,13 +60,20 @@ def _run(arguments: argparse.Namespace) -> Report:
     inspector = _inspector(arguments)
     arguments.output.mkdir(parents=True, exist_ok=True)
     readable, skipped = _split_readable(paths)
-    if arguments.pca and readable:
+    if not readable:
+        raise ValueError(
+            f"None of the {len(paths)} images could be decoded. The first, {paths[0]!r}: "
+            f"{skipped[0]['cause']}."
+        )
+    targets = list(_targets(readable, arguments.output))
+    _refuse_inputs(targets, paths)
+    if arguments.pca:
         inspector.fit(readable)
     kind = "rollout" if arguments.rollout else "pca" if arguments.pca else "overlay"
     written = []
     bar = progress_bar(len(readable), "Drawing", "img", shown=show_progress(arguments))
     with bar:
-        for path, target in zip(readable, _targets(readable, arguments.output), strict=True):
+        for path, target in zip(readable, targets, strict=True):
             display = AttentionDisplay.from_estimator(inspector, path, kind=kind)
             display.save(target)
             written.append(str(target))
@@ -90,6 +97,16 @@ def _inspector(arguments: argparse.Namespace) -> "PatchAttentionInspector":
         batch_size=arguments.batch_size,
         num_workers=arguments.num_workers,
     )
+
+
+def _refuse_inputs(targets: list[Path], paths: list[str]) -> None:
+    images = {Path(path).resolve() for path in paths}
+    for target in targets:
+        if target.resolve() in images:
+            raise ValueError(
+                f"{str(target)!r} is one of the images, which its picture would replace. Name "
+                "another folder as --output."
+            )
 
 
 def _split_readable(paths: list[str]) -> tuple[list[str], list[dict[str, Any]]]:

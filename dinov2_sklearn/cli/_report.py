@@ -28,18 +28,22 @@ class Report:
     data: dict[str, Any]
     skipped: list[dict[str, Any]] = field(default_factory=list)
 
-    def tell(self, *, as_json: bool) -> int:
-        """Print the result, and what was skipped on standard error; return the exit status."""
+    @property
+    def status(self) -> int:
+        """The exit status: 3 where images were skipped."""
+        return 3 if self.skipped else 0
+
+    def tell(self, *, as_json: bool) -> None:
+        """Print the result, and what was skipped on standard error."""
         if as_json:
             print(json.dumps({**self.data, "skipped": self.skipped}, indent=1))
         elif self.text:
             print(self.text)
         sys.stdout.flush()
         if not self.skipped:
-            return 0
+            return
         print(f"dinov2-sklearn: {len(self.skipped)} images were skipped:", file=sys.stderr)
         for entry in self.skipped[:_SHOWN]:
             print(f"  {entry['image_id']}: {entry['cause']}", file=sys.stderr)
         if len(self.skipped) > _SHOWN:
             print(f"  ... and {len(self.skipped) - _SHOWN} more; --json lists all", file=sys.stderr)
-        return 3

@@ -1,6 +1,7 @@
 """``dinov2-sklearn run``."""
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,16 +31,35 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> Report:
+    import numpy as np
+
     from ..images import list_images
     from ..selection import DiversitySampler
 
-    pipeline = _load(arguments.pipeline)
+    steps = _steps(_load(arguments.pipeline))
     paths = list_images(arguments.input, pattern=arguments.pattern, image_col=arguments.image_col)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    last = pipeline.steps[-1][1] if hasattr(pipeline, "steps") else pipeline
-    if isinstance(last, DiversitySampler):
-        return _select(pipeline, paths, arguments.output)
-    return _transform(pipeline, paths, arguments.output)
+    ends_in_choice = bool(steps) and isinstance(steps[-1], DiversitySampler)
+    rows, numbers = _transform(steps[:-1] if ends_in_choice else steps, paths)
+    missing = np.setdiff1d(np.arange(len(paths)), numbers)
+    skipped = [
+        {"image_id": paths[i], "cause": "the pipeline made no numbers of it"} for i in missing
+    ]
+    if len(numbers) == 0:
+        raise ValueError(f"The pipeline made no numbers of any of the {len(paths)} images.")
+    if ends_in_choice:
+        picked = steps[-1].select(rows)
+        return _write_choice(arguments.output, paths[numbers], numbers, picked, skipped)
+    return _write_rows(arguments.output, paths[numbers], rows, skipped)
+
+
+def _steps(estimator: Any) -> list[Any]:
+    """Return the estimators that rows go through, out of searches and nested pipelines."""
+    if hasattr(estimator, "best_estimator_"):
+        return _steps(estimator.best_estimator_)
+    if hasattr(estimator, "steps"):
+        return [inner for _, step in estimator.steps for inner in _steps(step)]
+    return [] if estimator in (None, "passthrough") else [estimator]
 
 
 def _load(path: Path) -> Any:
@@ -61,37 +81,55 @@ def _load(path: Path) -> Any:
     return pipeline
 
 
-def _select(pipeline: Any, paths: "np.ndarray", folder: Path) -> Report:
-    from ..selection import write_selection
+def _transform(steps: list[Any], paths: "np.ndarray") -> tuple[Any, "np.ndarray"]:
+    """Put paths through the steps, leaving out rows once they have NaN; return those that stay."""
+    import numpy as np
 
     rows: Any = paths
-    for _, step in pipeline.steps[:-1] if hasattr(pipeline, "steps") else []:
-        rows = step.transform(rows)
-    sampler = pipeline.steps[-1][1] if hasattr(pipeline, "steps") else pipeline
-    picked = sampler.select(rows)
+    numbers = np.arange(len(paths))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*could not be decoded")  # they are listed
+        for step in steps:
+            rows = step.transform(rows)
+            values = np.asarray(rows)
+            if len(values) != len(numbers):
+                raise ValueError(
+                    f"{type(step).__name__} made {len(values)} rows of {len(numbers)}: only the "
+                    "last step may choose."
+                )
+            if values.dtype.kind == "f" and np.isnan(values).any():
+                kept = ~np.isnan(values).any(axis=1)
+                rows, numbers = values[kept], numbers[kept]
+                if not kept.any():
+                    break
+    return rows, numbers
+
+
+def _write_choice(
+    folder: Path, paths: "np.ndarray", numbers: "np.ndarray", picked: "np.ndarray", skipped: list
+) -> Report:
+    from ..selection import write_selection
+
     output = folder / "selection.csv"
-    write_selection(output, paths.tolist(), picked)
+    write_selection(output, paths.tolist(), picked, rows=numbers)
     data = {
         "output": str(output),
         "n_images": len(paths),
         "n_picks": len(picked),
         "picks": paths[picked].tolist(),
     }
-    return Report(f"{output}: {len(picked)} of {len(paths)} images", data)
+    return Report(f"{output}: {len(picked)} of {len(paths)} images", data, skipped)
 
 
-def _transform(pipeline: Any, paths: "np.ndarray", folder: Path) -> Report:
+def _write_rows(folder: Path, paths: "np.ndarray", rows: Any, skipped: list) -> Report:
     import numpy as np
 
     from ..io import save_embeddings
 
-    rows = np.asarray(pipeline.transform(paths), dtype=np.float32)
-    if rows.ndim != 2 or len(rows) != len(paths):
-        raise ValueError(
-            f"The pipeline made an array of shape {rows.shape} of {len(paths)} images: there is "
-            "no row for each."
-        )
+    values = np.asarray(rows)
+    if values.ndim != 2 or values.dtype.kind not in "fiu":
+        raise ValueError("The pipeline does not turn images into rows of numbers.")
     output = folder / "output.npz"
-    save_embeddings(output, rows, paths, model_name=type(pipeline).__name__)
-    data = {"output": str(output), "n_images": len(paths), "n_features": rows.shape[1]}
-    return Report(f"{output}: {len(paths)} images, {rows.shape[1]} features", data)
+    save_embeddings(output, values, paths, model_name="pipeline")
+    data = {"output": str(output), "n_images": len(paths), "n_features": values.shape[1]}
+    return Report(f"{output}: {len(paths)} images, {values.shape[1]} features", data, skipped)

@@ -1,23 +1,21 @@
 """``dinov2-sklearn select``."""
 
 import argparse
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ._embeddings import add_embeddings, load
 from ._options import (
     Commands,
     add_output_style,
-    check_folder_of,
+    add_root,
+    check_output,
     count,
     count_or_share,
     make_command,
     share,
 )
 from ._report import Report
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def add_to(commands: Commands) -> None:
@@ -64,12 +62,7 @@ def add_to(commands: Commands) -> None:
         choices=("csv", "txt", "json", "coco", "label-studio"),
         help="default: by the extension of --output",
     )
-    command.add_argument(
-        "--root",
-        type=Path,
-        metavar="DIR",
-        help="folder that paths in COCO and Label Studio files are relative to",
-    )
+    add_root(command)
     command.add_argument(
         "--copy-to", type=Path, metavar="DIR", help="gather the picked images here as well"
     )
@@ -79,10 +72,10 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> Report:
-    from ..selection import DiversitySampler, copy_images, write_selection
+    from ..selection import DiversitySampler, write_selection
 
-    check_folder_of(arguments.output)
-    rows, paths, model_name, skipped = load(arguments.embeddings)
+    check_output(arguments.output, arguments.embeddings, *arguments.exclude)
+    rows, paths, numbers, model_name, skipped = load(arguments.embeddings)
     preselected = _preselected(arguments, paths)
     sampler = DiversitySampler(
         arguments.n,
@@ -100,6 +93,7 @@ def _run(arguments: argparse.Namespace) -> Report:
         format=arguments.format,
         root=arguments.root,
         settings=settings,
+        rows=numbers,
     )
     picked = [paths[row] for row in sampler.selected_indices_]
     data = {
@@ -113,45 +107,41 @@ def _run(arguments: argparse.Namespace) -> Report:
     text = f"{arguments.output}: {len(picked)} of {len(paths)} images, covering radius "
     text += f"{sampler.covering_radius_:.4g}"
     if arguments.copy_to is not None:
-        data["copies"] = copy_images(picked, arguments.copy_to, mode=arguments.copy_mode)
+        data["copies"] = _copy(arguments, picked)
         text += f"\n{arguments.copy_to}: the images"
     return Report(text, data, skipped)
 
 
-def _preselected(arguments: argparse.Namespace, paths: list[str]) -> "np.ndarray":
-    import warnings
+def _copy(arguments: argparse.Namespace, picked: list[str]) -> list[str]:
+    from ..selection import copy_images
 
-    import numpy as np
+    try:
+        return copy_images(picked, arguments.copy_to, mode=arguments.copy_mode)
+    except OSError as error:
+        raise OSError(
+            f"The selection is in {str(arguments.output)!r}, but its images could not all be "
+            f"gathered: {error}"
+        ) from error
 
-    from ..selections import find_paths, read_paths
 
-    rows: list[int] = []
+def _preselected(arguments: argparse.Namespace, paths: list[str]) -> list[int]:
+    from ..selections import find_rows, read_paths
+
+    excluded: set[int] = set()
     for file in arguments.exclude:
-        names = read_paths(file)
-        if arguments.root is not None:
-            names = _below(arguments.root, names, paths)
-        found = [row for row in find_paths(names, paths) if row >= 0]
-        if names and not found:
+        names = read_paths(file, root=arguments.root)
+        rows, missing = find_rows(names, paths)
+        if names and not rows:
             raise ValueError(
                 f"None of the {len(names)} images in {str(file)!r}, such as {names[0]!r}, is among "
-                f"the embedded ones, such as {paths[0]!r}."
+                f"the embedded ones, such as {paths[0]!r}. Is --root needed?"
             )
-        if len(found) < len(names):
+        if missing:
             warnings.warn(
-                f"{len(names) - len(found)} of the {len(names)} images in {str(file)!r} are not "
-                "among the embedded ones.",
+                f"{len(missing)} of the {len(names)} images in {str(file)!r} are not among the "
+                "embedded ones.",
                 UserWarning,
                 stacklevel=2,
             )
-        rows += found
-    return np.unique(np.array(rows, dtype=np.intp))
-
-
-def _below(root: Path, names: list[str], paths: list[str]) -> list[str]:
-    """Take names that are not found as they are as relative to the root."""
-    from ..selections import find_paths
-
-    places = find_paths(names, paths)
-    return [
-        name if place >= 0 else str(root / name) for name, place in zip(names, places, strict=True)
-    ]
+        excluded.update(rows)
+    return sorted(excluded)

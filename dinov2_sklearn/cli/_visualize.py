@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ._embeddings import add_embeddings, load
-from ._options import Commands, add_output_style, check_folder_of, count, make_command, share
+from ._options import Commands, add_output_style, add_root, check_output, count, make_command, share
 from ._report import Report
 
 _PAGES = (".html", ".htm")
@@ -58,6 +58,7 @@ def add_to(commands: Commands) -> None:
     command.add_argument(
         "--selection", type=Path, metavar="FILE", help="circle the picks of `select`"
     )
+    add_root(command)
     add_output_style(command)
     command.set_defaults(run=_run)
 
@@ -70,9 +71,14 @@ def _run(arguments: argparse.Namespace) -> Report:
     is_page = output.suffix.lower() in _PAGES
     if arguments.interactive and not is_page:
         raise ValueError(f"--interactive writes a .html, and --output is {str(output)!r}.")
-    check_folder_of(output)
-    rows, paths, _, skipped = load(arguments.embeddings)
-    selected = None if arguments.selection is None else load_selection(arguments.selection, paths)
+    inputs = [path for path in (arguments.embeddings, arguments.selection) if path is not None]
+    check_output(output, *inputs)
+    rows, paths, _, _, skipped = load(arguments.embeddings)
+    if len(rows) < 3:
+        raise ValueError(f"A map needs 3 images or more, and there are {len(rows)}.")
+    selected = None
+    if arguments.selection is not None:
+        selected = load_selection(arguments.selection, paths, root=arguments.root)
     projector = UMAPProjector(
         n_neighbors=min(arguments.n_neighbors, max(1, len(rows) - 1)),
         min_dist=arguments.min_dist,

@@ -1,10 +1,12 @@
 """The images of a selection, gathered in one folder."""
 
-import contextlib
+import errno
 import filecmp
+import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterable
+import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 __all__ = ["copy_images"]
@@ -32,11 +34,13 @@ def copy_images(
     -------
     list of str
         The new paths, in the order of `filepaths`. Each has its image's name, or that with
-        ``-2``, ``-3``, ... where another image has the name already. One that is there with the
-        same content stays and is not made again.
+        ``-2``, ``-3``, ... where another image has the name already. One that is there already
+        stays and is not made again.
 
     Raises
     ------
+    TypeError
+        For a single path.
     ValueError
         For another mode.
     OSError
@@ -56,44 +60,61 @@ def copy_images(
     ...     [Path(path).name for path in copy_images(birds, Path(folder) / "picks")]
     ['bird.jpg', 'bird-2.jpg']
     """
+    if isinstance(filepaths, (str, bytes, os.PathLike)):
+        raise TypeError(f"filepaths must hold several paths, got the single path {filepaths!r}.")
     if mode not in _MODES:
         raise ValueError(f"mode must be one of {', '.join(map(repr, _MODES))}, got {mode!r}.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    made: set[Path] = set()
-    targets = []
+    targets: dict[str, Path] = {}
+    given: list[str] = []
     for filepath in map(os.fsdecode, filepaths):
-        target = _place(filepath, folder, made, _MODES[mode])
-        made.add(target)
-        targets.append(str(target))
-    return targets
+        if filepath not in targets:
+            targets[filepath] = _place(filepath, folder, set(targets.values()), mode)
+        given.append(str(targets[filepath]))
+    return given
 
 
-def _place(source: str, folder: Path, made: set[Path], make: Callable[[str, Path], None]) -> Path:
+def _place(source: str, folder: Path, made: set[Path], mode: str) -> Path:
     name = Path(source)
-    number = 1
-    while True:
+    for number in itertools.count(1):
         suffix = "" if number == 1 else f"-{number}"
         target = folder / f"{name.stem}{suffix}{name.suffix}"
-        number += 1
         if target in made:
             continue
-        if os.path.lexists(target):
-            if target.is_file() and filecmp.cmp(source, target, shallow=False):
-                return target
-            continue
-        make(source, target)
+        try:
+            _MODES[mode](source, target)
+        except FileExistsError:
+            if not _is_there(source, target, mode):
+                continue
         return target
+    raise AssertionError  # numbers do not end
+
+
+def _is_there(source: str, target: Path, mode: str) -> bool:
+    """Tell whether what is there already is what would be made."""
+    if not target.is_file() or target.is_symlink() != (mode == "symlink"):
+        return False
+    if mode == "copy" and target.samefile(source):
+        return False
+    return filecmp.cmp(source, target, shallow=False)
 
 
 def _copy(source: str, target: Path) -> None:
-    temporary = target.with_name(f".{os.getpid()}.part")
+    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         shutil.copy2(source, temporary)
-        temporary.replace(target)
+        # Unlike a renamed file, a link never takes the place of another.
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise OSError(error.errno, error.strerror, source) from None
+        with target.open("xb"):  # a disk without links: keep the name, then fill it
+            temporary.replace(target)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+        temporary.unlink(missing_ok=True)
 
 
 def _symlink(source: str, target: Path) -> None:
@@ -102,7 +123,7 @@ def _symlink(source: str, target: Path) -> None:
 
 
 def _hardlink(source: str, target: Path) -> None:
-    target.hardlink_to(source)
+    target.hardlink_to(os.path.realpath(source))
 
 
 _MODES = {"copy": _copy, "symlink": _symlink, "hardlink": _hardlink}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from ..images.rgb import upright_size
 from ..selections import COCO, LABEL_STUDIO_PREFIX, PAGE_FORMAT
 
 __all__ = ["COLUMNS", "Picks", "choose_format"]
@@ -45,9 +46,10 @@ class Picks(NamedTuple):
 
 
 class Format(NamedTuple):
-    """How a form is written, and whether a sidecar says how the selection was made."""
+    """How a form is written, its extension, and whether a sidecar says how it was made."""
 
     text: Callable[[Picks], str]
+    suffix: str
     sidecar: bool
 
 
@@ -63,7 +65,13 @@ def choose_format(path: Path, name: str | None) -> Format:
             )
     if name not in _FORMATS:
         raise ValueError(f"format must be one of {', '.join(map(repr, _FORMATS))}, got {name!r}.")
-    return _FORMATS[name]
+    chosen = _FORMATS[name]
+    if path.suffix.lower() != chosen.suffix and (path.is_file() or not path.exists()):
+        raise ValueError(
+            f"{str(path)!r} should end in {chosen.suffix!r}, as a selection of the format {name!r} "
+            "does: it is read back by its extension."
+        )
+    return chosen
 
 
 def _csv(picks: Picks) -> str:
@@ -77,10 +85,10 @@ def _csv(picks: Picks) -> str:
 
 def _txt(picks: Picks) -> str:
     for path in picks.filepaths():
-        if len(path.splitlines()) != 1:
+        if len(path.splitlines()) != 1 or path.startswith("\ufeff"):
             raise ValueError(
-                f"The path {path!r} has a line break, which a list of one path a line cannot "
-                "hold. Write a .csv or a .json."
+                f"The path {path!r} is empty, has a line break or begins with a byte-order mark, "
+                "which a list of one path a line cannot hold. Write a .csv or a .json."
             )
     return "".join(f"{path}\n" for path in picks.filepaths())
 
@@ -105,7 +113,7 @@ def _coco(picks: Picks) -> str:
     for image_id, (row, path, name) in enumerate(named, start=1):
         try:
             with Image.open(path) as image:
-                width, height = image.size
+                width, height = upright_size(image)
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"COCO keeps each image's size, and {path!r} cannot be opened: {error}"
@@ -141,9 +149,9 @@ def _relative(path: str, root: Path) -> str:
 
 
 _FORMATS = {
-    "csv": Format(_csv, sidecar=True),
-    "txt": Format(_txt, sidecar=True),
-    "json": Format(_json, sidecar=False),
-    "coco": Format(_coco, sidecar=False),
-    "label-studio": Format(_label_studio, sidecar=True),
+    "csv": Format(_csv, ".csv", sidecar=True),
+    "txt": Format(_txt, ".txt", sidecar=True),
+    "json": Format(_json, ".json", sidecar=False),
+    "coco": Format(_coco, ".json", sidecar=False),
+    "label-studio": Format(_label_studio, ".json", sidecar=True),
 }

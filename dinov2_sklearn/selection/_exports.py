@@ -29,6 +29,7 @@ def write_selection(
     format: str | None = None,
     root: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
+    rows: ArrayLike | None = None,
 ) -> None:
     """Write a selection into a file, for people or for a labelling tool.
 
@@ -63,9 +64,14 @@ def write_selection(
         document root, which it must have.
     settings : mapping, default=None
         Anything else worth keeping about how it was made, such as the model's name.
+    rows : array-like of int of shape (n_rows,), default=None
+        Number of each row in a larger table, of which the selection was made from a part. The
+        column ``index`` holds these.
 
     Raises
     ------
+    TypeError
+        If `filepaths` is a single path.
     ValueError
         If `filepaths` does not have one path a row, an index is no row of it or stands twice, a
         path is outside `root`, or the format cannot hold a path.
@@ -92,14 +98,17 @@ def write_selection(
     """
     path = Path(path)
     chosen = choose_format(path, format)
+    if isinstance(filepaths, (str, bytes, os.PathLike)):
+        raise TypeError(f"filepaths must hold one path a row, got the single path {filepaths!r}.")
     filepaths = [os.fsdecode(filepath) for filepath in filepaths]
     indices, details = _picks_of(selection, len(filepaths))
     record = _record(selection, len(filepaths), len(indices), settings)
-    rows = [
-        (rank, index, filepaths[index], *(_cell(column, rank - 1) for column in details))
+    numbers = range(len(filepaths)) if rows is None else np.asarray(rows).tolist()
+    table_rows = [
+        (rank, numbers[index], filepaths[index], *(_cell(column, rank - 1) for column in details))
         for rank, index in enumerate(indices.tolist(), start=1)
     ]
-    text = chosen.text(Picks(rows, record, None if root is None else Path(root)))
+    text = chosen.text(Picks(table_rows, record, None if root is None else Path(root)))
     # Neither file takes its name before both are written.
     with ExitStack() as files:
         if chosen.sidecar:
@@ -155,7 +164,7 @@ def _record(
         "python": platform.python_version(),
         "scikit-learn": sklearn.__version__,
     }
-    return json.loads(json.dumps(record, default=_plain))
+    return json.loads(json.dumps(record, default=_plain, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:

@@ -38,7 +38,7 @@ EXTRACT = "extract --input photos --pattern *.png --output shards --model {model
 MAP = (
     "visualize --embeddings all.npz --output map.png --n-clusters 3 --n-neighbors 5 --min-dist 0.2 "
     "--metric euclidean --title Birds --width 4 --height 3 --dpi 50 --dot-size 20 "
-    "--colormap tab10 --axes --seed 1 --selection picks.csv --json --quiet"
+    "--colormap tab10 --axes --seed 1 --selection picks.csv --root . --json --quiet"
 )
 PAGE = "visualize --embeddings all.npz --output map.html --interactive --show-images --no-axes"
 SELECT = (

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinov2_sklearn import save_embeddings
+from dinov2_sklearn import (
+    DINOv2Transformer,
+    DiversitySampler,
+    load_embeddings,
+    load_selection,
+    save_embeddings,
+)
 from dinov2_sklearn.cli import main
 
 
@@ -26,6 +32,12 @@ def desk(tmp_path, monkeypatch):
     Path("other.csv").write_text("filepath\nelsewhere.jpg\n")
     Path("picks.txt").write_text("1.jpg\nelsewhere.jpg\n")
     Path("folder").mkdir()
+    Path("a").mkdir()
+    save_embeddings("two.npz", rows[:2], ["0.jpg", "1.jpg"], model_name="m")
+    Path("numbers.json").write_text('[{"data": {"image": 3}}]')
+    Path("empty.csv").write_text("")
+    Path("text.jpg").write_text("text")
+    Path("only.txt").write_text("text.jpg\n")
     Image.new("RGB", (60, 60)).save("a.jpg")
     return tmp_path
 
@@ -48,6 +60,21 @@ def desk(tmp_path, monkeypatch):
         ("select --embeddings none.npz --output a.csv --n 3", "no row without NaN"),
         ("select --embeddings good.npz --output no/a.csv --n 3", "'no' does not exist"),
         ("select --embeddings good.npz --output folder --n 3", "is a folder"),
+        ("select --embeddings good.npz --output good.npz --format csv --n 3", "of the inputs"),
+        (
+            "select --embeddings good.npz --output picks.txt --exclude picks.txt --n 3",
+            "of the inputs",
+        ),
+        (
+            "select --embeddings good.npz --output a.csv --format json --n 3",
+            "should end in '.json'",
+        ),
+        (
+            "select --embeddings good.npz --output a.csv --n 3 --exclude numbers.json",
+            "no selection",
+        ),
+        ("select --embeddings good.npz --output a.csv --n 3 --exclude empty.csv", "no selection"),
+        ("visualize --embeddings two.npz --output a.png", "needs 3 images"),
         ("select --embeddings good.npz --output a.doc --n 3", "extension '.doc'"),
         ("select --embeddings good.npz --output a.csv --n 3 --exclude no.csv", "no selection"),
         ("select --embeddings good.npz --output a.csv --n 3 --exclude other.csv", "None of the 1"),
@@ -63,10 +90,13 @@ def desk(tmp_path, monkeypatch):
         ("patches --images missing --output to", "missing"),
         ("patches --images folder --output to", "No images in the folder"),
         ("run missing.joblib --input folder --output to", "no pipeline"),
+        ("patches --images only.txt --output to", "None of the 1 images.*text.jpg"),
+        ("extract --input only.txt --output a.npz --model MODEL", "None of the 1 images.*text.jpg"),
         ("run damaged.npz --input folder --output to", "cannot be loaded"),
     ],
 )
-def test_failures(desk, capsys, line, message):
+def test_failures(desk, capsys, line, message, tiny_dinov2):
+    line = line.replace("MODEL", tiny_dinov2)
     before = {path.name for path in desk.iterdir()}
     assert main(line.split()) == 1
     captured = capsys.readouterr()
@@ -118,3 +148,54 @@ def test_rows_without_numbers_are_left_out_and_told(desk, capsys):
     assert sorted(names, key=lambda name: int(name[:-4])) == [
         f"{i}.jpg" for i in range(20) if i not in (1, 3)
     ]
+
+
+def test_row_numbers_are_those_of_the_file(desk):
+    assert main(["select", "--embeddings", "gap.npz", "--output", "a.csv", "--n", "19"]) == 3
+    picks = load_selection("a.csv")
+    assert sorted(picks) == [i for i in range(20) if i != 3]
+    ids = load_embeddings("gap.npz").image_ids
+    assert load_selection("a.csv", ids).tolist() == picks.tolist()
+
+
+def test_images_that_stand_twice_are_excluded_twice(desk):
+    rows = np.random.default_rng(0).normal(size=(10, 4))
+    names = [f"{i}.jpg" for i in range(5)] * 2
+    save_embeddings("twice.npz", rows, names, model_name="m")
+    Path("two.txt").write_text("0.jpg\n1.jpg\n")
+    line = "select --embeddings twice.npz --output a.txt --n 6 --exclude two.txt"
+    assert main(line.split()) == 0
+    assert set(Path("a.txt").read_text().split()) == {"2.jpg", "3.jpg", "4.jpg"}
+
+
+def test_pictures_never_replace_the_images(desk, capsys, tiny_dinov2):
+    Image.new("RGB", (60, 60)).save("folder/a.png")
+    before = Path("folder/a.png").read_bytes()
+    line = f"patches --images folder --output folder --model {tiny_dinov2}"
+    assert main(line.split()) == 1
+    assert "is one of the images" in capsys.readouterr().err
+    assert Path("folder/a.png").read_bytes() == before
+
+
+def test_pipelines_of_all_kinds_run(desk, capsys, tiny_dinov2):
+    import joblib
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import Pipeline
+
+    for i in range(12):
+        noise = np.random.default_rng(i).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(f"folder/{i}.png")
+    paths = sorted(map(str, Path("folder").glob("*.png")))
+    embed = DINOv2Transformer(tiny_dinov2, on_error="nan")
+    pipe = Pipeline(
+        [("inner", Pipeline([("embed", embed)])), ("no", "passthrough"), ("s", DiversitySampler(3))]
+    )
+    joblib.dump(GridSearchCV(pipe, {"s__strategy": ["fps"]}, cv=2).fit(paths), "search.joblib")
+    joblib.dump(embed, "embed.joblib")
+    (desk / "folder" / "bad.png").write_text("text")
+    assert main(["run", "search.joblib", "--input", "folder", "--output", "to"]) == 3
+    assert "folder/bad.png: the pipeline made no numbers" in capsys.readouterr().err
+    listed = [*paths, "folder/bad.png"]
+    assert len(load_selection("to/selection.csv", sorted(listed))) == 3
+    assert main(["run", "embed.joblib", "--input", "folder", "--output", "to"]) == 3
+    assert load_embeddings("to/output.npz").image_ids == paths
