@@ -136,20 +136,21 @@ def show_progress(arguments: argparse.Namespace) -> bool:
 
 def count(text: str) -> int:
     """Read a positive whole number."""
-    value = count_or_zero(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
-    return value
+    return _whole(text, 1, "positive whole number")
 
 
 def count_or_zero(text: str) -> int:
     """Read a whole number of 0 or more."""
+    return _whole(text, 0, "whole number of 0 or more")
+
+
+def _whole(text: str, lowest: int, what: str) -> int:
     try:
         value = int(text)
     except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
+        value = lowest - 1
+    if value < lowest:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {what}")
     return value
 
 
