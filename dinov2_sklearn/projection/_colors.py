@@ -73,7 +73,29 @@ def _arrange(centers: NDArray[np.float64], unlike: NDArray[np.float64]) -> list[
         scores[uses > uses.min()] = -1
         chosen.append(int(scores.argmax()))
         uses[chosen[-1]] += 1
-    return chosen
+    return _part_nearest(chosen, centers)
+
+
+def _part_nearest(chosen: list[int], centers: NDArray[np.float64]) -> list[int]:
+    """Where a group was left with the colour of its nearest one, swap it with a group far away."""
+    colors = np.array(chosen)
+    apart = np.linalg.norm(centers[:, None] - centers, axis=2)
+    np.fill_diagonal(apart, np.inf)
+    nearest = apart.argmin(axis=1)
+    np.fill_diagonal(apart, -1)
+
+    def clashes(group: int) -> bool:
+        near = np.append(np.flatnonzero(nearest == group), nearest[group])
+        return bool((colors[near] == colors[group]).any())
+
+    for group in np.flatnonzero(colors == colors[nearest]).tolist():
+        for other in apart[group].argsort()[::-1][:-1].tolist():
+            if not clashes(group):
+                break
+            colors[[group, other]] = colors[[other, group]]
+            if clashes(group) or clashes(other):
+                colors[[group, other]] = colors[[other, group]]
+    return colors.tolist()
 
 
 def spread(coordinates: NDArray) -> NDArray[np.float64]:

@@ -204,7 +204,9 @@ class LazyDistances:
     def settle(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find the exact squared distances of rows to the picks seen, and the nearest of these."""
         nearest = self._nearest[rows]
-        exact = np.empty(len(rows))
+        # Infinite where a bound by a guess left none of the picks seen as the nearest: these are
+        # searched for below.
+        exact = np.full(len(rows), np.inf)
         before = nearest < 0
         if self._initial is not None:
             exact[before] = self._initial[rows[before]]

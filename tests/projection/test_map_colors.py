@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dinov2_sklearn.projection._colors import group_points
@@ -85,6 +85,7 @@ def test_near_groups_are_less_alike_than_by_chance():
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(101, 400), st.integers(0, 2**32 - 1))
+@example(200, 711)
 def test_more_groups_share_colours_evenly_and_not_with_their_nearest(n_groups, seed):
     centers = np.random.default_rng(seed).normal(size=(n_groups, 2))
     colors = np.array(group_points(np.arange(n_groups), centers).colors())

@@ -106,6 +106,15 @@ def test_matches_the_definition(problem, data, small):
     assert sq_distances.tolist() == expected_distances
 
 
+def test_row_whose_bound_is_a_guess_is_searched():
+    """A pick of smaller norm, so of a smaller error, bounded it; a farther one is seen first."""
+    X = np.array([[2.0], [0], [0], [0], [0], [-1], [-2]], dtype=np.float32)
+    with sizes(pool=1, finalists=1, step=1, block=1, sketch=1):
+        indices, sq_distances = farthest_point(X, 7, covered=np.array([0]))
+    assert indices[:3].tolist() == [6, 1, 5]
+    assert sq_distances.tolist() == [16, 4, 1, 0, 0, 0, 0]
+
+
 @settings(deadline=None)
 @given(problems(), st.data(), some_sizes)
 def test_covered_rows_count_as_picks(problem, data, small):
