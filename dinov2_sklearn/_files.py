@@ -1,11 +1,23 @@
 """Files that are either whole or not there."""
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a name that no other file in the folder of `path` has."""
+    return path.with_name(f".{uuid.uuid4().hex}.tmp")
+
+
+def left_over(folder: Path) -> list[Path]:
+    """Return the temporary files in a folder, of processes that were killed."""
+    name = re.compile(r"\.[0-9a-f]{32}\.tmp")
+    return [path for path in folder.glob(".*.tmp") if name.fullmatch(path.name)]
 
 
 @contextmanager
@@ -61,7 +73,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield file
         return
     # Not built from the name of `path`, which may be as long as the file system allows already.
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary = temporary_beside(path)
     try:
         try:
             file = temporary.open("xb")

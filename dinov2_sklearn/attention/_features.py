@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from .._files import atomic_write
 from .._progress import progress_bar
 from ..images import ImageDecodeError, Preprocessing
+from ..images.decoding import warn_of_failures
 
 if TYPE_CHECKING:
     from ._look import Looker
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["PatchFeatures", "load_patch_features", "save_patch_features"]
 
 _FORMAT = "dinov2_sklearn patch features 1"
-_NAMED_FAILURES = 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -129,7 +128,8 @@ def save_patch_features(
             bar.update(1)
     failed = {todo[position] for position in errors}
     if failed:
-        _warn_of_failures(list(errors.values()), len(files))
+        told = f"{len(errors)} of {len(files)} images could not be decoded and have no file"
+        warn_of_failures(errors.values(), told, stacklevel=4)
     found = [None if path in failed else str(files[path]) for path in paths]
     return np.array(found, dtype=object)
 
@@ -230,15 +230,3 @@ def _read(file: Path, *, with_tokens: bool) -> tuple[dict[str, Any], NDArray[Any
             "its image's patch tokens again."
         ) from error
     return metadata, tokens
-
-
-def _warn_of_failures(errors: list[ImageDecodeError], n_images: int) -> None:
-    causes = [f"  {error}" for error in errors]
-    if len(causes) > _NAMED_FAILURES:
-        causes[_NAMED_FAILURES:] = [f"  ... and {len(causes) - _NAMED_FAILURES} more"]
-    warnings.warn(
-        f"{len(errors)} of {n_images} images could not be decoded and have no file:\n"
-        + "\n".join(causes),
-        UserWarning,
-        stacklevel=5,
-    )

@@ -16,7 +16,7 @@ from ._options import (
     make_command,
     show_progress,
 )
-from ._report import Report
+from ._report import Report, all_skipped
 
 if TYPE_CHECKING:
     from ..extraction import DINOv2Transformer, Shards
@@ -97,10 +97,7 @@ def _run(arguments: argparse.Namespace) -> Report:
             _save(output, shards)
         shutil.rmtree(folder)
     if n_images == 0:
-        raise ValueError(
-            f"None of the {len(shards)} images could be decoded. The first, "
-            f"{skipped[0]['image_id']!r}: {skipped[0]['cause']}."
-        )
+        raise all_skipped(skipped)
     data = {
         "output": str(output),
         "n_images": n_images,
@@ -113,6 +110,7 @@ def _run(arguments: argparse.Namespace) -> Report:
 
 def _extract(paths: Any, folder: Path, arguments: argparse.Namespace) -> "Shards":
     from ..extraction import extract_to_shards
+    from ..extraction._manifest import OtherShardsError
 
     with warnings.catch_warnings():
         # They are listed at the end.
@@ -125,9 +123,7 @@ def _extract(paths: Any, folder: Path, arguments: argparse.Namespace) -> "Shards
                 shard_size=arguments.shard_size,
                 verbose=show_progress(arguments),
             )
-        except ValueError as error:
-            if "was begun with other" not in str(error):
-                raise
+        except OtherShardsError as error:
             raise ValueError(f"{error} Or delete {str(folder)!r}, to begin anew.") from error
 
 

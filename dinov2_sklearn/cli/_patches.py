@@ -14,7 +14,7 @@ from ._options import (
     make_command,
     show_progress,
 )
-from ._report import Report
+from ._report import Report, all_skipped
 
 if TYPE_CHECKING:
     from ..attention import PatchAttentionInspector
@@ -61,10 +61,7 @@ def _run(arguments: argparse.Namespace) -> Report:
     arguments.output.mkdir(parents=True, exist_ok=True)
     readable, skipped = _split_readable(paths)
     if not readable:
-        raise ValueError(
-            f"None of the {len(paths)} images could be decoded. The first, {paths[0]!r}: "
-            f"{skipped[0]['cause']}."
-        )
+        raise all_skipped(skipped)
     targets = list(_targets(readable, arguments.output))
     _refuse_inputs(targets, paths)
     if arguments.pca:

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Report"]
+__all__ = ["Report", "all_skipped"]
 
 _SHOWN = 20
 
@@ -47,3 +47,12 @@ class Report:
             print(f"  {entry['image_id']}: {entry['cause']}", file=sys.stderr)
         if len(self.skipped) > _SHOWN:
             print(f"  ... and {len(self.skipped) - _SHOWN} more; --json lists all", file=sys.stderr)
+
+
+def all_skipped(skipped: list[dict[str, Any]]) -> ValueError:
+    """Return the error of a command that is left without an image."""
+    first = skipped[0]
+    return ValueError(
+        f"None of the {len(skipped)} images could be decoded. The first, {first['image_id']!r}: "
+        f"{first['cause']}."
+    )

@@ -13,6 +13,7 @@ __all__ = [
     "EMBEDDINGS",
     "IMAGE_IDS",
     "MANIFEST",
+    "OtherShardsError",
     "ids_digest",
     "json_line",
     "read_ids",
@@ -33,6 +34,10 @@ _KEYS = {
     "image_ids": str,
     "settings": dict,
 }
+
+
+class OtherShardsError(ValueError):
+    """A folder was begun with other images or settings."""
 
 
 def write_manifest(folder: Path, plan: dict[str, Any], **more: Any) -> None:
@@ -73,7 +78,7 @@ def shard_bounds(plan: dict[str, Any]) -> Iterator[tuple[int, int]]:
 
 
 def refuse_other(folder: Path, plan: dict[str, Any], image_ids: Sequence[str]) -> None:
-    """Raise a ValueError that says in what the folder's manifest differs from the plan."""
+    """Raise an OtherShardsError that says in what the folder's manifest differs from the plan."""
     # A model counts by its files, whatever it was called.
     there, now = _flat(read_manifest(folder)), _flat(json.loads(json.dumps(plan)))
     differing = [key for key in now if key != "model_name" and there.get(key) != now[key]]
@@ -85,7 +90,7 @@ def refuse_other(folder: Path, plan: dict[str, Any], image_ids: Sequence[str]) -
         else f"{key} was {_short(there.get(key))} and is {_short(now[key])}"
         for key in differing[:5]
     ]
-    raise ValueError(
+    raise OtherShardsError(
         f"{str(folder)!r} was begun with other images or settings: {'; '.join(differences)}. Name "
         "another folder, or run with what it was begun with."
     )

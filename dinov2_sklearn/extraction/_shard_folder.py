@@ -14,7 +14,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from filelock import FileLock, Timeout
 
-from .._files import atomic_write
+from .._files import atomic_write, left_over
 from ._manifest import (
     EMBEDDINGS,
     IMAGE_IDS,
@@ -38,7 +37,6 @@ from ._manifest import (
 __all__ = ["ShardFolder", "verify_rows"]
 
 _FINISHED, _LOCK = "finished.jsonl", ".lock"
-_LEFT_OVER = re.compile(r"\.[0-9a-f]{32}\.tmp")
 _RUN = {"start": int, "stop": int, "crc32": int, "errors": list}
 
 
@@ -186,9 +184,8 @@ class ShardFolder:
 
     def _resume(self) -> None:
         """Find out which rows are there, and hold them to their checksums."""
-        for path in self.folder.glob(".*.tmp"):
-            if _LEFT_OVER.fullmatch(path.name):  # of a process that was killed
-                path.unlink()
+        for path in left_over(self.folder):
+            path.unlink()
         manifest = read_manifest(self.folder)
         noted = _runs_of(manifest) if manifest["complete"] else self._read_finished()
         self._make_ids()

@@ -128,7 +128,7 @@ def extract_to_shards(
     size = check_scalar(shard_size, "shard_size", Integral, min_val=1)
     if not isinstance(transformer, DINOv2Transformer):
         raise TypeError(f"transformer must be a DINOv2Transformer, got {transformer!r:.100}.")
-    extraction = transformer._checked_extraction()
+    extraction = transformer._extraction()
     plan = _plan(ids, extraction, int(size))
     with ShardFolder(Path(folder).expanduser(), plan, ids) as shards:
         failed = shards.failed()

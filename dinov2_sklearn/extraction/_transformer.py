@@ -1,6 +1,5 @@
 """Image paths to embeddings, as a scikit-learn transformer."""
 
-import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
 from os import PathLike
@@ -14,6 +13,7 @@ from .._sklearn_compat import StrOptions, fit_context
 from .._versioned import VersionedMixin
 from ..backbone import BackboneMixin, Checkpoint
 from ..images import ImageDecodeError, Preprocessing, check_images
+from ..images.decoding import warn_of_failures
 from ._embedder import Recipe
 from ._extraction import Extraction
 
@@ -184,7 +184,11 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
                 errors |= batch.errors
                 bar.update(len(batch.positions) + len(batch.errors))
         if errors:
-            _warn_of_failures(errors, len(images))
+            warn_of_failures(
+                (errors[position] for position in sorted(errors)),
+                f"{len(errors)} of {len(images)} images could not be decoded; their rows are NaN",
+                stacklevel=4,
+            )
         return rows
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -210,11 +214,6 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
         self._recipe(checkpoint, dtype=None)
         self._device_names()
         return checkpoint
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def _checked_extraction(self) -> Extraction:
-        """Return what embeds images with these parameters, after checking them."""
-        return self._extraction()
 
     def _recipe(self, checkpoint: Checkpoint, dtype: Any) -> Recipe:
         return Recipe(
@@ -252,8 +251,9 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
             )
         return names
 
+    @fit_context(prefer_skip_nested_validation=True)
     def _extraction(self) -> Extraction:
-        """Return what embeds images with these parameters, once it is entered."""
+        """Check the parameters, and return what embeds images with them, once it is entered."""
         from ..backbone.loading import resolve_devices, resolve_dtype
 
         checkpoint = self._checkpoint()
@@ -276,17 +276,3 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
 
 def _is_scale(scale: Any) -> bool:
     return isinstance(scale, Real) and 0 < float(scale) < np.inf
-
-
-def _warn_of_failures(
-    errors: dict[int, ImageDecodeError], n_images: int, max_shown: int = 10
-) -> None:
-    causes = list(dict.fromkeys(f"  {errors[position]}" for position in sorted(errors)))
-    if len(causes) > max_shown:
-        causes[max_shown:] = [f"  ... and {len(causes) - max_shown} more"]
-    warnings.warn(
-        f"{len(errors)} of {n_images} images could not be decoded; their rows are NaN:\n"
-        + "\n".join(causes),
-        UserWarning,
-        stacklevel=5,
-    )

@@ -3,6 +3,8 @@
 import os
 import stat
 import threading
+import warnings
+from collections.abc import Iterable
 from os import PathLike
 from types import TracebackType
 from typing import IO, Any
@@ -23,7 +25,7 @@ from PIL import (
 
 from .rgb import to_upright_rgb
 
-__all__ = ["ImageDecodeError", "load_image"]
+__all__ = ["ImageDecodeError", "load_image", "warn_of_failures"]
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 
@@ -53,6 +55,28 @@ class ImageDecodeError(ValueError):
 
     def __str__(self) -> str:
         return f"Cannot decode {self.source!r}: {self.reason}"
+
+
+def warn_of_failures(
+    errors: Iterable[ImageDecodeError], told: str, *, stacklevel: int, max_shown: int = 10
+) -> None:
+    """Warn once of all images that could not be decoded.
+
+    Parameters
+    ----------
+    errors : iterable of ImageDecodeError
+        The failures; equal ones are named once.
+    told : str
+        How many there are, and what became of them.
+    stacklevel : int
+        As in ``warnings.warn``, seen from the caller.
+    max_shown : int, default=10
+        How many are named.
+    """
+    causes = list(dict.fromkeys(f"  {error}" for error in errors))
+    if len(causes) > max_shown:
+        causes[max_shown:] = [f"  ... and {len(causes) - max_shown} more"]
+    warnings.warn(":\n".join([told, "\n".join(causes)]), UserWarning, stacklevel=stacklevel + 1)
 
 
 class _StrictTruncation:

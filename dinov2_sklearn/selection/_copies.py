@@ -5,9 +5,10 @@ import filecmp
 import itertools
 import os
 import shutil
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
+
+from .._files import temporary_beside
 
 __all__ = ["copy_images"]
 
@@ -101,7 +102,7 @@ def _is_there(source: str, target: Path, mode: str) -> bool:
 
 
 def _copy(source: str, target: Path) -> None:
-    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary = temporary_beside(target)
     try:
         shutil.copy2(source, temporary)
         # Unlike a renamed file, a link never takes the place of another.
