@@ -117,10 +117,13 @@ class LazyDistances:
         A bound needs no more than one pick that is close enough, and a projection mostly finds
         it at a fraction of the cost of comparing with all.
         """
-        sketches = self._sketches[: self.n_picks]
-        table = (block @ self._directions) @ (-2 * sketches.T)
-        table += np.einsum("ij,ij->i", sketches, sketches)
-        guess = table.argmin(axis=1)
+        if self.n_picks == 1:  # nothing to guess, where every row is bounded
+            guess = np.zeros(len(block), dtype=np.intp)
+        else:
+            sketches = self._sketches[: self.n_picks]
+            table = (block @ self._directions) @ (-2 * sketches.T)
+            table += np.einsum("ij,ij->i", sketches, sketches)
+            guess = table.argmin(axis=1)
         products = np.einsum("ij,ij->i", block, self._scaled_picks[guess])
         # Half the width would do. Once more the width, so that the same pick, when it is seen,
         # gives a smaller bound.
