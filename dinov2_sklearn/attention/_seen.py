@@ -9,6 +9,7 @@ from PIL import Image
 from ..backbone import Checkpoint
 from ..images import ImageDecodeError, Preprocessing, load_image
 from ..images.rgb import upright_size
+from ..images.urls import open_bytes
 
 __all__ = ["Seen", "pixel_values", "see", "whole_patches"]
 
@@ -65,7 +66,7 @@ def _original_size(source: str | Image.Image | np.ndarray, decoded: Image.Image)
     """Return (width, height): of a JPEG file from its header, as it may be decoded smaller."""
     if not isinstance(source, str):
         return decoded.size
-    with Image.open(source) as header:
+    with open_bytes(source) as file, Image.open(file) as header:
         return upright_size(header) if header.format in ("JPEG", "MPO") else decoded.size
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..images.reading import map_ahead
+from ..images.urls import open_bytes
 from ._cache import EmbeddingCache
 
 __all__ = ["CacheSession", "file_digest"]
@@ -240,9 +241,9 @@ def _is_recent(signature: str) -> bool:
 
 
 def file_digest(path: str) -> bytes | None:
-    """Digest a file's content; None where it cannot be read, which decoding will report."""
+    """Digest what is at a path or URL; None where it cannot be read, which decoding will report."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open_bytes(path) as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).digest()
     except (OSError, ValueError):
         return None

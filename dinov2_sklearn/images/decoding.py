@@ -24,6 +24,7 @@ from PIL import (
 )
 
 from .rgb import to_upright_rgb
+from .urls import is_url, open_bytes
 
 __all__ = ["ImageDecodeError", "load_image", "warn_of_failures"]
 
@@ -134,10 +135,10 @@ def load_image(
     Parameters
     ----------
     source : str, bytes, PathLike, PIL.Image.Image or ndarray
-        A file, whose format is told by its first bytes and not by its name: JPEG, PNG, TIFF,
-        WebP, BMP or GIF; or a PIL image of any mode; or a uint8 array of shape (height, width),
-        (height, width, 3) for RGB or (height, width, 4) for RGBA. Neither a PIL image nor an
-        array is changed.
+        A file or a URL that fsspec can open, whose format is told by its first bytes and not by
+        its name: JPEG, PNG, TIFF, WebP, BMP or GIF; or a PIL image of any mode; or a uint8 array
+        of shape (height, width), (height, width, 3) for RGB or (height, width, 4) for RGBA.
+        Neither a PIL image nor an array is changed.
     min_size : int, default=None
         Length in pixels of the shortest edge that a later resize will ask for. Used only for a
         JPEG file and with ``exact=False``.
@@ -201,12 +202,12 @@ def load_image(
 def _load_file(path: str, min_size: int | None) -> Image.Image:
     try:
         # To open a pipe would wait for whoever writes to it.
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+        if not is_url(path) and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
             raise ImageDecodeError(path, _explain_irregular(path))
         # Pillow is given the open file, never the name: this is what makes sure that it is
         # closed, and that it is read rather than memory-mapped, which kills the process when
         # the file shrinks meanwhile.
-        with open(path, "rb") as file, _strict_truncation:  # noqa: PTH123 - keeps undecodable names
+        with open_bytes(path) as file, _strict_truncation:
             return _decode(path, file, min_size)
     except (OSError, ValueError) as error:
         if isinstance(error, ImageDecodeError):

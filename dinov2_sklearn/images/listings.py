@@ -1,17 +1,20 @@
 """Paths listed by the user, in the user's order: tables, text files, data frames, sequences."""
 
 # Names stay str, as in the module of sources.
-# ruff: noqa: PTH113, PTH118, PTH120, PTH123
+# ruff: noqa: PTH113
 
 import codecs
 import csv
 import io
 import os
+import posixpath
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
 import numpy as np
+
+from .urls import is_url, open_bytes
 
 __all__ = [
     "FEW",
@@ -116,7 +119,7 @@ def read_csv(path: str, image_col: str) -> list[str]:
 
 
 def _read_text(path: str) -> str:
-    with open(path, "rb") as file:
+    with open_bytes(path) as file:
         raw = file.read()
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return raw.decode("utf-16")
@@ -148,14 +151,21 @@ def _check_column(image_col: str, columns: Sequence[Any], what: str) -> None:
 
 
 def _below_folder_of(listing: str, listed: Sequence[str]) -> list[str]:
-    folder = os.path.dirname(listing)
-    paths = [os.path.join(folder, name) for name in listed]
+    # posixpath for the names at a URL, which are the same on every machine.
+    path = posixpath if is_url(listing) else os.path
+    folder = path.dirname(listing)
+    paths = [name if is_url(name) else path.join(folder, name) for name in listed]
     _check_files(paths, listed, f"{listing!r} (relative to its folder)")
     return paths
 
 
 def _check_files(paths: Sequence[str], listed: Sequence[str], what: str) -> None:
-    missing = [name for path, name in zip(paths, listed, strict=True) if not os.path.isfile(path)]
+    # A request for each of a million URLs would take hours: decoding tells which are missing.
+    missing = [
+        name
+        for path, name in zip(paths, listed, strict=True)
+        if not is_url(path) and not os.path.isfile(path)
+    ]
     if missing:
         shown = ", ".join(map(repr, missing[:FEW])) + (", ..." if len(missing) > FEW else "")
         raise FileNotFoundError(

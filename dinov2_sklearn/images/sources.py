@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from .listings import FEW, is_frame, is_listing, read_csv, read_frame, read_listing, read_txt
+from .urls import is_url, walk_url, without_archive
 
 __all__ = ["IMAGE_EXTENSIONS", "list_images"]
 
 IMAGE_EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _TABLES = (".csv", ".tsv")
+_LISTINGS = (*_TABLES, ".txt")
 
 
 def list_images(
@@ -46,7 +48,9 @@ def list_images(
           skipped, and nothing else is;
         - a pandas or polars DataFrame with a column of paths;
         - a list, tuple, Series or 1-D array of paths, which are returned as they are;
-        - an image file: that one.
+        - an image file: that one;
+        - a URL of a folder, a glob, a table or an image, such as ``"s3://bucket/photos/"`` or
+          ``"zip://::photos.zip"``, of any kind that fsspec and its add-ons can read.
     pattern : str, default="*"
         Only files of a folder or a glob whose name matches, as in ``fnmatch`` but in upper or
         lower case. A pattern with a ``/`` is held against the path below the folder, where ``*``
@@ -111,15 +115,16 @@ def list_images(
 
 
 def _from_path(path: str, pattern: str, recursive: bool, image_col: str) -> list[str]:
+    if is_url(path):
+        return _from_url(path, pattern, recursive, image_col)
     if os.path.isdir(path):
         return _select(path, _walk(path, recursive), pattern, _folder_text(path, recursive))
     if os.path.isfile(path):
         extension = os.path.splitext(path)[1].lower()
         if extension in IMAGE_EXTENSIONS:
             return [path]
-        if extension in _TABLES or extension == ".txt":
-            _refuse_pattern(pattern, f"a {extension} file")
-            return read_txt(path) if extension == ".txt" else read_csv(path, image_col)
+        if extension in _LISTINGS:
+            return _from_listing(path, extension, pattern, image_col)
         raise ValueError(
             f"{path!r} is a file of type {extension or '(no extension)'!r}. list_images reads "
             f"folders, globs, {', '.join(_TABLES)} and .txt files, and images "
@@ -129,6 +134,19 @@ def _from_path(path: str, pattern: str, recursive: bool, image_col: str) -> list
         root, files = _glob(path)
         return _select(root, files, pattern, f"the glob {path!r}")
     raise FileNotFoundError(_nothing_there(path))
+
+
+def _from_url(url: str, pattern: str, recursive: bool, image_col: str) -> list[str]:
+    extension = os.path.splitext(url)[1].lower()
+    if extension in _LISTINGS:
+        return _from_listing(url, extension, pattern, image_col)
+    root = url.partition("*")[0].rpartition("/")[0] if "*" in url else url
+    return _select(root, walk_url(url, recursive=recursive), pattern, f"{url!r}")
+
+
+def _from_listing(path: str, extension: str, pattern: str, image_col: str) -> list[str]:
+    _refuse_pattern(pattern, f"a {extension} file")
+    return read_txt(path) if extension == ".txt" else read_csv(path, image_col)
 
 
 def _refuse_pattern(pattern: str, what: str) -> None:
@@ -204,7 +222,7 @@ def _select(root: str, files: Iterator[str], pattern: str, what: str) -> list[st
     accepts = _name_filter(root, pattern)
     chosen, others = [], Counter[str]()
     for path in files:
-        extension = os.path.splitext(path)[1].lower()
+        extension = os.path.splitext(without_archive(path))[1].lower()
         if extension not in IMAGE_EXTENSIONS:
             others[extension or "(no extension)"] += 1
         elif accepts(path):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ..images import ImageDecodeError, load_image
 from ..images.reading import map_ahead
+from ..images.urls import is_url
 
 SHEET_SIDE = 1024
 UNREADABLE, LEFT_OUT = -1, -2
@@ -120,6 +121,8 @@ def link_files(paths: Sequence[str], folder: Path) -> list[str]:
 
 
 def _link(path: str, folder: Path) -> str:
+    if is_url(path):
+        return path
     try:
         relative = os.path.relpath(path, folder)
     except ValueError:  # on another drive

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .._files import temporary_beside
+from ..images.urls import is_url, open_bytes, without_archive
 
 __all__ = ["copy_images"]
 
@@ -24,7 +25,7 @@ def copy_images(
     Parameters
     ----------
     filepaths : iterable of path-like
-        The images.
+        The images; URLs are fetched.
     folder : path-like
         Where they go; made if it does not exist.
     mode : {"copy", "symlink", "hardlink"}, default="copy"
@@ -43,7 +44,7 @@ def copy_images(
     TypeError
         For a single path.
     ValueError
-        For another mode.
+        For another mode, or a link to a URL.
     OSError
         If an image is missing, or the folder cannot be written to. A copy is complete or not
         there.
@@ -77,7 +78,7 @@ def copy_images(
 
 
 def _place(source: str, folder: Path, made: set[Path], mode: str) -> Path:
-    name = Path(source)
+    name = Path(without_archive(source))
     for number in itertools.count(1):
         suffix = "" if number == 1 else f"-{number}"
         target = folder / f"{name.stem}{suffix}{name.suffix}"
@@ -96,6 +97,9 @@ def _is_there(source: str, target: Path, mode: str) -> bool:
     """Tell whether what is there already is what would be made."""
     if not target.is_file() or target.is_symlink() != (mode == "symlink"):
         return False
+    if is_url(source):
+        with open_bytes(source) as file:
+            return file.read() == target.read_bytes()
     if mode == "copy" and target.samefile(source):
         return False
     return filecmp.cmp(source, target, shallow=False)
@@ -104,7 +108,11 @@ def _is_there(source: str, target: Path, mode: str) -> bool:
 def _copy(source: str, target: Path) -> None:
     temporary = temporary_beside(target)
     try:
-        shutil.copy2(source, temporary)
+        if is_url(source):
+            with open_bytes(source) as file, temporary.open("xb") as copy:
+                shutil.copyfileobj(file, copy)
+        else:
+            shutil.copy2(source, temporary)
         # Unlike a renamed file, a link never takes the place of another.
         os.link(temporary, target)
     except FileExistsError:
@@ -119,12 +127,19 @@ def _copy(source: str, target: Path) -> None:
 
 
 def _symlink(source: str, target: Path) -> None:
+    _refuse_url(source)
     Path(source).stat()  # a link to nothing would be made without a word
     target.symlink_to(os.path.abspath(source))  # noqa: PTH100 - keeps links
 
 
 def _hardlink(source: str, target: Path) -> None:
+    _refuse_url(source)
     target.hardlink_to(os.path.realpath(source))
+
+
+def _refuse_url(source: str) -> None:
+    if is_url(source):
+        raise ValueError(f"No link can lead to the URL {source!r}; copy the images instead.")
 
 
 _MODES = {"copy": _copy, "symlink": _symlink, "hardlink": _hardlink}

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..images.rgb import upright_size
+from ..images.urls import open_bytes
 from ..selections import COCO, LABEL_STUDIO_PREFIX, PAGE_FORMAT
 
 __all__ = ["COLUMNS", "Picks", "choose_format"]
@@ -112,7 +113,7 @@ def _coco(picks: Picks) -> str:
     named = zip(picks.rows, picks.filepaths(), picks.relative(), strict=True)
     for image_id, (row, path, name) in enumerate(named, start=1):
         try:
-            with Image.open(path) as image:
+            with open_bytes(path) as file, Image.open(file) as image:
                 width, height = upright_size(image)
         except (OSError, ValueError) as error:
             raise ValueError(

@@ -1,0 +1,139 @@
+"""Images at a URL, read through fsspec, are the images that a path would give."""
+
+import builtins
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+
+from dinov2_sklearn import DINOv2Transformer, list_images
+from dinov2_sklearn.images import ImageDecodeError, load_image
+from dinov2_sklearn.selection import copy_images
+
+
+@pytest.fixture
+def bucket(image_folder):
+    """URL of a folder in memory that holds the images, one of them deeper down, and other files."""
+    files = fsspec.filesystem("memory")
+    for i, path in enumerate(image_folder):
+        files.pipe(f"/bucket/{'deep/' if i == 5 else ''}{Path(path).name}", Path(path).read_bytes())
+    files.pipe("/bucket/.hidden/a.png", b"")
+    files.pipe("/bucket/notes.md", b"")
+    yield "memory://bucket"
+    files.rm("/bucket", recursive=True)
+
+
+@pytest.fixture
+def archive(image_folder, tmp_path):
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as file:
+        for path in image_folder:
+            file.write(path, f"cam1/{Path(path).name}")
+    return tmp_path / "photos.zip"
+
+
+def names(paths):
+    return [Path(path.partition("::")[0]).name for path in paths]
+
+
+def test_a_folder_is_listed_as_one_on_disk(bucket, image_folder):
+    listed = list_images(bucket)
+    assert sorted(names(listed)) == sorted(names(image_folder))
+    assert all(path.startswith("memory://") for path in listed)
+    assert list(listed) == sorted(listed)
+    assert len(list_images(bucket, recursive=False)) == 5
+    assert len(list_images(f"{bucket}/*.png")) == len(list_images(bucket, pattern="*.png")) - sum(
+        path.endswith(".png") and "deep" in path for path in listed
+    )
+    assert list(list_images(listed[0])) == [listed[0]]
+
+
+def test_embeddings_are_those_of_the_files(bucket, image_folder, tiny_dinov2, tmp_path):
+    embed = DINOv2Transformer(tiny_dinov2, embedding_cache=tmp_path / "cache")
+    by_name = dict(zip(names(image_folder), embed.transform(image_folder), strict=True))
+    listed = list_images(bucket)
+    expected = np.stack([by_name[name] for name in names(listed)])
+    np.testing.assert_array_equal(embed.transform(listed), expected)
+
+
+def test_an_image_that_changes_at_its_url_is_embedded_anew(bucket, tiny_dinov2, tmp_path):
+    embed = DINOv2Transformer(tiny_dinov2, embedding_cache=tmp_path / "cache")
+    first, second = list_images(bucket)[:2]
+    before = embed.transform([first, second])
+    files = fsspec.filesystem("memory")
+    files.pipe(first.removeprefix("memory:/"), files.cat(second.removeprefix("memory:/")))
+    np.testing.assert_array_equal(embed.transform([first]), before[1:])
+
+
+def test_images_in_an_archive(archive, image_folder):
+    listed = list_images(f"zip://::{archive}")
+    assert sorted(names(listed)) == sorted(names(image_folder))
+    by_name = {Path(path).name: path for path in image_folder}
+    for url, name in zip(listed, names(listed), strict=True):
+        assert load_image(url).tobytes() == load_image(by_name[name]).tobytes()
+
+
+def test_tables_at_and_of_urls(bucket, tmp_path):
+    listed = list_images(bucket)
+    files = fsspec.filesystem("memory")
+    files.pipe("/bucket/list.csv", b"image_path\n" + Path(listed[1]).name.encode() + b"\n")
+    assert list(list_images(f"{bucket}/list.csv")) == [f"{bucket}/{Path(listed[1]).name}"]
+    table = tmp_path / "urls.txt"
+    table.write_text("\n".join(listed[::-1]))
+    assert list(list_images(table)) == list(listed[::-1])
+    assert list(list_images(list(listed))) == list(listed)
+
+
+def test_a_missing_image_is_named(bucket):
+    with pytest.raises(ImageDecodeError, match="'memory://bucket/none.jpg': no such file"):
+        load_image("memory://bucket/none.jpg")
+
+
+def test_an_empty_place_and_an_unknown_scheme(bucket):
+    with pytest.raises(ValueError, match=r"No images in 'memory://bucket/none'"):
+        list_images("memory://bucket/none")
+    with pytest.raises(ValueError, match="'nothing://a' cannot be read: .*nothing"):
+        list_images("nothing://a")
+
+
+def test_without_fsspec_the_package_is_named(monkeypatch):
+    real = builtins.__import__
+
+    def no_fsspec(name, *args, **kwargs):
+        if name == "fsspec":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", no_fsspec)
+    with pytest.raises(ImportError, match="pip install fsspec"):
+        list_images("s3://bucket/")
+
+
+def test_copies_are_fetched(archive, tmp_path):
+    listed = list_images(f"zip://::{archive}")
+    copies = copy_images(listed, tmp_path / "picks")
+    assert names(copies) == names(listed)
+    assert copy_images(listed, tmp_path / "picks") == copies
+    for url, copy in zip(listed, copies, strict=True):
+        assert load_image(copy).tobytes() == load_image(url).tobytes()
+    with pytest.raises(ValueError, match="No link can lead to the URL"):
+        copy_images(listed, tmp_path / "links", mode="symlink")
+
+
+def test_the_command_line_from_an_archive_to_a_selection(archive, tiny_dinov2, tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "dinov2_sklearn", *map(str, arguments)]
+        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path)
+
+    run("extract", "--input", f"zip://::{archive}", "--output", "a.pt", "--model", tiny_dinov2)
+    run("select", "--embeddings", "a.pt", "--output", "picks.json", "--n", 2, "--format", "coco")
+    run("select", "--embeddings", "a.pt", "--output", "two.csv", "--n", 2, "--copy-to", "copies")
+    assert len(list((tmp_path / "copies").iterdir())) == 2
+    more = ("--exclude", "two.csv")
+    run("select", "--embeddings", "a.pt", "--output", "more.txt", "--n", 4, *more)
+    both = (tmp_path / "two.csv").read_text() + (tmp_path / "more.txt").read_text()
+    assert all(url in both for url in list_images(f"zip://::{archive}"))
+    run("visualize", "--embeddings", "a.pt", "--output", "map.html", "--show-images")
