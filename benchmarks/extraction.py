@@ -8,16 +8,15 @@ Peers: transformers' own pipeline, the loop over a torch DataLoader that most pe
 bare forward pass on tensors that are ready, which nothing can be faster than. Weights: "offline".
 """
 
-import argparse
 import subprocess
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from _common import Table, alternate, machine, seconds
+from _common import Results, alternate, at_least, at_most, repeated, run_parts, seconds
 from PIL import Image
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
@@ -33,30 +32,12 @@ from dinov2_sklearn.backbone import find_checkpoint
 from dinov2_sklearn.backbone.forward import forward_tokens
 from dinov2_sklearn.backbone.loading import load_backbone, resolve_device, resolve_dtype
 
-PARTS = ("throughput", "fidelity", "caching", "memory")
+SMALL, BIG = "small images", "12-megapixel JPEGs"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="tiny sizes")
-    parser.add_argument("--part", choices=PARTS, action="append", help="one part only")
-    options = parser.parse_args()
-    quick, parts = options.quick, options.part or PARTS
-    print(machine(), flush=True)
-    table = Table("work", "ratio", "ours", "peer")
-    with tempfile.TemporaryDirectory() as scratch:
-        small = [str(path) for path in make_images(Path(scratch) / "small", 8 if quick else 64)]
-        big = enlarge(small[: 4 if quick else 32], Path(scratch) / "big")
-        works = {
-            "throughput": lambda: throughput(table, small, big, n_rounds=1 if quick else 2),
-            "fidelity": lambda: fidelity(table, small, big),
-            "caching": lambda: caching(table, Path(scratch), n_images=20 if quick else 2000),
-            "memory": lambda: memory(
-                table, Path(scratch), *((20, 60) if quick else (2000, 20_000))
-            ),
-        }
-        for part in parts:
-            works[part]()
+def images(folder: Path, quick: bool) -> dict[str, list[str]]:
+    small = [str(path) for path in make_images(folder / "small", 8 if quick else 64)]
+    return {SMALL: small, BIG: enlarge(small[: 4 if quick else 32], folder / "big")}
 
 
 def make_images(folder: Path, n_images: int) -> list[Path]:
@@ -82,35 +63,36 @@ def enlarge(paths: list[str], folder: Path) -> list[str]:
     return enlarged
 
 
-def throughput(table: Table, small: list[str], big: list[str], n_rounds: int) -> None:
+def throughput(quick: bool) -> None:
+    table = Results()
+    with TemporaryDirectory() as folder:
+        for name, paths in images(Path(folder), quick).items():
+            compare_throughput(table, name, paths, n_rounds=1 if quick else 3)
+
+
+def compare_throughput(table: Results, name: str, paths: list[str], n_rounds: int) -> None:
     ours = DINOv2Transformer("offline")
     two = DINOv2Transformer("offline", device=["cpu", "cpu"])
-    for name, paths in (("small images", small), ("12-megapixel JPEGs", big)):
-        best = best_batch_size(paths)
-        times = alternate(
-            {
-                "ours": lambda paths=paths: ours.transform(paths),
-                "pipeline": lambda paths=paths, best=best: transformers_pipeline(paths, best),
-                "loop": lambda paths=paths: dataloader_loop(paths),
-                "bare": lambda paths=paths: bare_forward(len(paths), batch_size=4),
-                "bare 32": lambda paths=paths: bare_forward(len(paths), batch_size=32),
-                "two": lambda paths=paths: two.transform(paths),
-            },
-            n_rounds,
+    n, best = len(paths), best_batch_size(paths)
+    peers = {
+        f"transformers pipeline, batch {best}": lambda: transformers_pipeline(paths, best),
+        "a DataLoader loop, batch 32": lambda: dataloader_loop(paths),
+        "the bare forward on ready tensors, batch 4": lambda: bare_forward(n, batch_size=4),
+        "the bare forward on ready tensors, batch 32": lambda: bare_forward(n, batch_size=32),
+        "ours as two processes, start included": lambda: two.transform(paths),
+    }
+    goals = dict.fromkeys(peers) | dict(
+        zip(peers, (at_least(3 if name == SMALL else 6), None, at_least(0.95)), strict=False)
+    )
+    times = alternate({"ours": lambda: ours.transform(paths), **peers}, n_rounds)
+    for peer in peers:
+        table.ratio(
+            f"{name}: {peer}",
+            times["ours"],
+            times[peer],
+            lambda duration: f"{n / duration:.1f} img/s",
+            goals[peer],
         )
-        for peer, title in (
-            ("pipeline", f"transformers pipeline, batch {best}"),
-            ("loop", "a DataLoader loop, batch 32"),
-            ("bare", "the bare forward on ready tensors, batch 4"),
-            ("bare 32", "the bare forward on ready tensors, batch 32"),
-            ("two", "ours as two processes, start included"),
-        ):
-            table.add_ratio(
-                f"{name}: ours / {title}",
-                times["ours"],
-                times[peer],
-                lambda duration, paths=paths: f"{len(paths) / duration:.1f} img/s",
-            )
 
 
 def best_batch_size(paths: list[str]) -> int:
@@ -161,16 +143,19 @@ def bare_forward(n_images: int, batch_size: int) -> None:
         forward_tokens(backbone, batch, [last])[last].cls.cpu()
 
 
-def fidelity(table: Table, small: list[str], big: list[str]) -> None:
-    plain = {"small images": dataloader_loop(small), "12-megapixel JPEGs": dataloader_loop(big)}
-    for name, paths in (("small images", small), ("12-megapixel JPEGs", big)):
-        exact = DINOv2Transformer("offline", dtype="float32", exact_decode=True).transform(paths)
-        for title, rows in (
-            ("float32, exact_decode=True", exact),
-            ("defaults", DINOv2Transformer("offline").transform(paths)),
-        ):
-            lowest = cosine(rows, plain[name]).min()
-            table.add(f"{name}: {title}, lowest cosine to plain transformers", f"{lowest:.6f}")
+def fidelity(quick: bool) -> None:
+    table = Results()
+    exact = DINOv2Transformer("offline", dtype="float32", exact_decode=True)
+    with TemporaryDirectory() as folder:
+        for name, paths in images(Path(folder), quick).items():
+            plain = dataloader_loop(paths)
+            for title, ours, goal in (
+                ("float32 with exact_decode=True", exact, at_least(0.99999)),
+                ("defaults", DINOv2Transformer("offline"), at_least(0.999)),
+            ):
+                lowest = float(cosine(ours.transform(paths), plain).min())
+                work = f"{name}: {title}, lowest cosine to plain transformers"
+                table.value(work, lowest, "{:.6f}".format, goal)
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -186,22 +171,31 @@ def noise(folder: Path, n_images: int) -> list[str]:
     return [*list_images(folder)]
 
 
-def caching(table: Table, scratch: Path, n_images: int) -> None:
-    paths = noise(scratch / "cached", n_images)
-    embed = DINOv2Transformer("offline", embedding_cache=scratch / "cache")
-    first, again = seconds(lambda: embed.transform(paths)), seconds(lambda: embed.transform(paths))
-    title = f"{n_images} images, a first time / a second time with the cache"
-    table.add(title, f"{first / again:.0f}", f"{again:.2f} s", f"{first:.1f} s")
-    some = paths[: min(300, n_images)]
-    embed.set_params(embedding_cache=scratch / "searched")
+def caching(quick: bool) -> None:
+    table = Results()
+    with TemporaryDirectory() as folder:
+        scratch, n_images = Path(folder), 20 if quick else 2000
+        paths = noise(scratch / "cached", n_images)
+        embed = DINOv2Transformer("offline", embedding_cache=scratch / "cache")
+        first = seconds(lambda: embed.transform(paths))
+        again = repeated(lambda: embed.transform(paths))
+        work = f"{n_images:,} images a second time with the cache: the first time"
+        table.ratio(work, again, [first], "{:.2f} s".format, None if quick else at_least(100))
+        some = paths[: min(300, n_images)]
+        n_embedded = search(some, embed.set_params(embedding_cache=scratch / "searched"))
+        work = f"GridSearchCV, 12 candidates x 5 folds, {len(some)} images: images embedded"
+        table.value(work, n_embedded, goal=at_most(len(some)))
+
+
+def search(paths: list[str], embed: DINOv2Transformer) -> int:
+    """Search over a whole pipeline; return how many images were not found in the cache."""
     pipe = Pipeline([("embed", embed), ("select", DiversitySampler(n_samples=3))])
     grid = {
         "select__strategy": ["random", "cluster", "fps", "hybrid"],
         "select__n_samples": [2, 3, 4],
     }
-    GridSearchCV(pipe, grid, cv=5).fit(some)
-    misses = EmbeddingCache(scratch / "searched").info().misses
-    table.add(f"GridSearchCV, 12 candidates x 5 folds, {len(some)} images: images embedded", misses)
+    GridSearchCV(pipe, grid, cv=5).fit(paths)
+    return EmbeddingCache(embed.embedding_cache).info().misses
 
 
 PEAK = """
@@ -213,25 +207,30 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
-def memory(table: Table, scratch: Path, few: int, many: int) -> None:
+def memory(quick: bool) -> None:
     """Compare peak memory; the images are seen at 28 pixels, where the model is quick."""
-    (pixels,) = noise(scratch / "pixels", 1)
-    peaks = []
-    for n_images in (few, many):
-        images, folder = scratch / f"links{n_images}", scratch / f"shards{n_images}"
-        images.mkdir()
-        for i in range(n_images):
-            (images / f"{i}.png").symlink_to(pixels)
-        code = PEAK.format(images=str(images), folder=str(folder))
-        run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-        peaks.append(int(run.stdout))
-    table.add(
-        f"peak memory, {many:,} images through shards / {few:,}",
-        f"{peaks[1] / peaks[0]:.3f}",
-        f"{peaks[1]} MB",
-        f"{peaks[0]} MB",
-    )
+    few, many = (20, 60) if quick else (2000, 20_000)
+    with TemporaryDirectory() as folder:
+        peaks = [peak_of_shards(Path(folder), n_images) for n_images in (few, many)]
+    work = f"peak memory, {many:,} images through shards, beyond that of {few:,}"
+    shown = {"ours": f"{peaks[1]} MB", "peer": f"{peaks[0]} MB"}
+    excess = 100 * (peaks[1] / peaks[0] - 1)
+    Results().value(work, excess, "{:+.1f}%".format, at_most(5), **shown)
 
+
+def peak_of_shards(scratch: Path, n_images: int) -> int:
+    """Peak memory, in MB, of a process that embeds so many links to one image."""
+    (pixels,) = noise(scratch / f"pixels{n_images}", 1)
+    images, folder = scratch / f"links{n_images}", scratch / f"shards{n_images}"
+    images.mkdir()
+    for i in range(n_images):
+        (images / f"{i}.png").symlink_to(pixels)
+    code = PEAK.format(images=str(images), folder=str(folder))
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    return int(run.stdout)
+
+
+PARTS = {"throughput": throughput, "fidelity": fidelity, "caching": caching, "memory": memory}
 
 if __name__ == "__main__":
-    main()
+    run_parts(__file__, __doc__, PARTS)

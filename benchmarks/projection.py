@@ -1,7 +1,7 @@
 """The map beside umap-learn, each side in a fresh process, in turns; and the page in a browser.
 
     python benchmarks/projection.py                 # about half an hour
-    python benchmarks/projection.py transform page  # some parts
+    python benchmarks/projection.py --part fit      # or transform, held-out, page
     python benchmarks/projection.py --quick         # a minute: that it runs; ours on both sides
 
 Both sides get the same rows, cosine distance and seed 42. The rows are drawn: clusters of unequal
@@ -9,16 +9,15 @@ size, each on a surface of its own of few dimensions, with noise in all 384. As 
 images, a few directions hold most of the variance; here the share of the others falls more slowly.
 """
 
-import argparse
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
-from _common import Table, machine
+from _common import Goal, Results, at_least, at_most, run_parts
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.metrics import pairwise_distances
@@ -67,28 +66,6 @@ print(max(abs(alone - ten).max(), abs(alone - thousand).max()))
 """
 
 
-def main() -> None:
-    parts: dict[str, Callable] = {
-        "fit": fit,
-        "transform": transform,
-        "held-out": held_out,
-        "page": page,
-    }
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[[], *parts], help="default: all")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes")
-    parser.add_argument("--rows", type=int, nargs="+", help="sizes of fit", metavar="N")
-    arguments = parser.parse_args()
-    if arguments.quick:
-        MODELS["peer"] = MODELS["ours"]  # umap-learn takes most of a minute to compile
-    print(machine(), flush=True)
-    table = Table("work", "ratio", "ours", "peer")
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in arguments.parts or parts:
-            options = {"sizes": arguments.rows} if name == "fit" and arguments.rows else {}
-            parts[name](table, Path(scratch), arguments.quick, **options)
-
-
 def draw_rows(n_rows: int, n_features: int = 384, n_clusters: int = 200) -> np.ndarray:
     """Draw clusters of unequal size, each around a piece of a surface of six dimensions."""
     rng = np.random.default_rng(0)
@@ -112,77 +89,88 @@ def run(code: str, *arguments: Path) -> list[float]:
     return [float(line) for line in printed.split()]
 
 
-def fit(
-    table: Table, scratch: Path, quick: bool, sizes: tuple[int, ...] = (20_000, 100_000)
-) -> None:
+def fit(quick: bool) -> None:
     """Fit in fresh processes; judge both maps by the same measure."""
-    for n_rows in (500,) if quick else sizes:
-        rows = draw_rows(n_rows)
-        np.save(scratch / "rows.npy", rows)
-        times, reports = {}, {}
-        for side, model in MODELS.items():
-            (times[side],) = run(FIT.format(model=model), scratch / "rows.npy", scratch / "map.npy")
-            reports[side] = projection_report(rows, np.load(scratch / "map.npy"))
-        work = f"{n_rows:,} x 384, fresh process, seeded"
-        table.add_ratio(work, [times["ours"]], [times["peer"]], "{:.1f} s".format)
-        add_quality(table, work, *reports.values())
-
-
-def add_quality(table: Table, work: str, ours: object, peer: object) -> None:
-    """Add by how much ours is higher."""
-    for attribute, name in (
-        ("trustworthiness", "trustworthiness"),
-        ("neighbor_recall", "neighbour recall"),
+    table = Results()
+    for n_rows, n_rounds, goal in (
+        ((500, 1, None),) if quick else ((20_000, 3, at_least(2.5)), (100_000, 1, at_least(1.5)))
     ):
-        mine, theirs = getattr(ours, attribute), getattr(peer, attribute)
-        table.add(f"{work}: {name}", f"{mine - theirs:+.4f}", f"{mine:.4f}", f"{theirs:.4f}")
+        compare_fit(table, n_rows, n_rounds, goal)
 
 
-def transform(table: Table, scratch: Path, quick: bool) -> None:
+def compare_fit(table: Results, n_rows: int, n_rounds: int, goal: Goal | None) -> None:
+    rows = draw_rows(n_rows)
+    times: dict[str, list[float]] = {side: [] for side in MODELS}
+    with TemporaryDirectory() as scratch:
+        data, points = Path(scratch, "rows.npy"), Path(scratch, "map.npy")
+        np.save(data, rows)
+        for _ in range(n_rounds):
+            reports = []
+            for side, model in MODELS.items():
+                times[side] += run(FIT.format(model=model), data, points)
+                reports.append(projection_report(rows, np.load(points)))
+    work = f"{n_rows:,} x 384, fresh process, seeded"
+    table.ratio(work, *times.values(), "{:.1f} s".format, goal)
+    add_quality(table, work, *((r.trustworthiness, r.neighbor_recall) for r in reports))
+
+
+def add_quality(
+    table: Results, work: str, ours: tuple[float, float], peer: tuple[float, float]
+) -> None:
+    """Add by how much ours is higher."""
+    for measure, goal, mine, theirs in zip(
+        ("trustworthiness", "neighbour recall"), (-0.005, -0.02), ours, peer, strict=True
+    ):
+        shown = {"ours": f"{mine:.4f}", "peer": f"{theirs:.4f}"}
+        work_ = f"{work}: {measure}, ours less umap-learn's"
+        table.value(work_, mine - theirs, "{:+.4f}".format, at_least(goal), **shown)
+
+
+def transform(quick: bool) -> None:
     """Place new rows, first call after loading a pickle; compare the pickles too."""
-    n_rows, n_new = (4, 1000) if quick else (10_000, 5000)
+    table = Results()
+    n_rows, n_new, n_rounds = (4, 1000, 1) if quick else (10_000, 5000, 3)
     rows = draw_rows(n_rows + n_new)
-    np.save(scratch / "old.npy", rows[:n_rows])
-    np.save(scratch / "new.npy", rows[n_rows:])
-    times, moves, sizes = {}, {}, {}
-    for side, model in MODELS.items():
-        stored = scratch / f"{side}.pickle"
-        run(FIT.format(model=model), scratch / "old.npy", scratch / "map.npy", stored)
-        sizes[side] = stored.stat().st_size
-        times[side], moves[side] = run(TRANSFORM, scratch / "new.npy", scratch / "map.npy", stored)
-    work = f"transform of {n_new:,} new rows, map of {n_rows:,}, first call"
-    table.add_ratio(work, [times["ours"]], [times["peer"]], "{:.2f} s".format)
-    table.add(
-        "the same row alone, among 10, among 1,000: largest difference",
-        "",
-        f"{moves['ours']:.2g}",
-        f"{moves['peer']:.2g}",
-    )
-    table.add_ratio(
-        f"pickle of {n_rows:,} x 384",
-        [sizes["ours"]],
-        [sizes["peer"]],
-        lambda size: f"{size / 1e6:.1f} MB",
-    )
+    times: dict[str, list[float]] = {side: [] for side in MODELS}
+    moves, sizes = {}, {}
+    with TemporaryDirectory() as scratch:
+        old, new, points = (Path(scratch, name) for name in ("old.npy", "new.npy", "map.npy"))
+        np.save(old, rows[:n_rows])
+        np.save(new, rows[n_rows:])
+        stored = {side: Path(scratch, f"{side}.pickle") for side in MODELS}
+        for side, model in MODELS.items():
+            run(FIT.format(model=model), old, points, stored[side])
+            sizes[side] = stored[side].stat().st_size / 1e6
+        for _ in range(n_rounds):
+            for side in MODELS:
+                duration, moves[side] = run(TRANSFORM, new, points, stored[side])
+                times[side].append(duration)
+    work = f"transform of {n_new:,} new rows, map of {n_rows:,}, first call: umap-learn"
+    table.ratio(work, *times.values(), "{:.2f} s".format, None if quick else at_least(5))
+    work = "the same row alone, among 10, among 1,000: largest difference"
+    scientific = "{:.2g}".format
+    shown = {"ours": scientific(moves["ours"]), "peer": scientific(moves["peer"])}
+    table.value(work, moves["ours"], scientific, at_most(1e-4), **shown)
+    work = f"pickle of {n_rows:,} x 384: umap-learn"
+    megabytes = "{:.1f} MB".format
+    table.ratio(work, [sizes["ours"]], [sizes["peer"]], megabytes, None if quick else at_least(5))
 
 
-def held_out(table: Table, scratch: Path, quick: bool) -> None:
+def held_out(quick: bool) -> None:
     """Judge where held-out rows land among the fitted ones."""
+    table = Results()
     data = {"digits": load_digits().data[: 300 if quick else None] / 16}
     if not quick:
-        images = list_images(make_demo_images(scratch / "images"))
-        data["demo embeddings"] = DINOv2Transformer("offline").fit_transform(images)
+        with TemporaryDirectory() as scratch:
+            images = list_images(make_demo_images(scratch))
+            data["demo embeddings"] = DINOv2Transformer("offline").fit_transform(images)
     for name, rows in data.items():
         old, new = train_test_split(rows, test_size=0.3, random_state=0)
         qualities = []
         for model in map(make_model, MODELS.values()):
             points = model.fit_transform(old)
             qualities.append(judge_placement(old, new, points, model.transform(new)))
-        for measure, mine, theirs in zip(
-            ("trustworthiness", "neighbour recall"), *qualities, strict=True
-        ):
-            work = f"held-out 30% of {name}: {measure}"
-            table.add(work, f"{mine - theirs:+.4f}", f"{mine:.4f}", f"{theirs:.4f}")
+        add_quality(table, f"held-out 30% of {name}", *qualities)
 
 
 def make_model(code: str) -> object:
@@ -202,19 +190,34 @@ def judge_placement(
     return 1 - np.maximum(ranks - k, 0).sum() / worst, (ranks <= k).mean()
 
 
-def page(table: Table, scratch: Path, quick: bool) -> None:
+def page(quick: bool) -> None:
     """Write pages and open them: ours only, nothing else writes such pages."""
+    table = Results()
     rng = np.random.default_rng(0)
     n_images, n_points = (50, 3000) if quick else (10_000, 100_000)
-    paths = crop_images(scratch, n_images)
-    file = scratch / "map.html"
-    display = ProjectionDisplay(rng.normal(size=(n_images, 2)), labels=np.arange(n_images) % 100)
-    display.write_html(file, paths, thumbnails="sprites", thumbnail_size=64)
-    table.add(f"page for {n_images:,} images, thumbnails of 64 px", "", *weigh(file))
-    names = [f"photos/camera{i % 97:02d}/IMG_{i:07d}.jpg" for i in range(n_points)]
-    display = ProjectionDisplay(rng.normal(size=(n_points, 2)), labels=np.arange(n_points) % 100)
-    display.write_html(file, names)
-    table.add(f"page for {n_points:,} points, no thumbnails", "", *weigh(file))
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "map.html")
+        draw = partial(ProjectionDisplay, rng.normal(size=(n_images, 2)))
+        paths = crop_images(Path(folder), n_images)
+        draw(labels=np.arange(n_images) % 100).write_html(
+            file, paths, thumbnails="sprites", thumbnail_size=64
+        )
+        add_page(table, f"page for {n_images:,} images, thumbnails of 64 px", file, 16, 3)
+        names = [f"photos/camera{i % 97:02d}/IMG_{i:07d}.jpg" for i in range(n_points)]
+        draw = partial(ProjectionDisplay, rng.normal(size=(n_points, 2)))
+        draw(labels=np.arange(n_points) % 100).write_html(file, names)
+        add_page(table, f"page for {n_points:,} points, no thumbnails", file, 10, 5)
+
+
+def add_page(table: Results, work: str, file: Path, most_mb: float, most_seconds: float) -> None:
+    size = file.stat().st_size / 1e6
+    table.value(work, size, "{:.1f} MB".format, at_most(most_mb))
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        table.add(f"{work}, until it can be used", "", "", "", "", "no chromium to open it")
+        return
+    wait = float(np.median(open_page(file, chromium)))
+    table.value(f"{work}, until it can be used", wait, "{:.1f} s".format, at_most(most_seconds))
 
 
 def crop_images(scratch: Path, n_images: int) -> list[Path]:
@@ -232,12 +235,8 @@ def crop_images(scratch: Path, n_images: int) -> list[Path]:
     return paths
 
 
-def weigh(file: Path, n_rounds: int = 3) -> list[str]:
-    """Say a page's size, and how long Chromium takes until it can be used."""
-    size = f"{file.stat().st_size / 1e6:.1f} MB"
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        return [f"{size}; no chromium to open it"]
+def open_page(file: Path, chromium: str, n_rounds: int = 3) -> list[float]:
+    """Seconds until the page says that it is ready, in headless Chromium."""
     from playwright.sync_api import sync_playwright
 
     times = []
@@ -251,8 +250,12 @@ def weigh(file: Path, n_rounds: int = 3) -> list[str]:
             times.append(float(tab.get_attribute("html", "data-ready")) / 1000)
             tab.close()
         browser.close()
-    return [f"{size}, interactive in {np.median(times):.1f} s"]
+    return times
 
+
+PARTS = {"fit": fit, "transform": transform, "held-out": held_out, "page": page}
 
 if __name__ == "__main__":
-    main()
+    if "--quick" in sys.argv:
+        MODELS["peer"] = MODELS["ours"]  # umap-learn takes most of a minute to compile
+    run_parts(__file__, __doc__, PARTS)

@@ -1,0 +1,100 @@
+"""Run the benchmarks and write what they measured to RESULTS.md.
+
+    python benchmarks                                # everything, about an hour and a half
+    python benchmarks selection attention/memory     # some scripts, or parts of them
+    python benchmarks --quick --output quick.md      # a few minutes: that they run
+
+Each part is a section of the file. A part that is run again replaces its section and leaves the
+others; a part that fails keeps the section that it had.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from _common import MISSED
+
+HERE = Path(__file__).parent
+PARTS = {
+    "extraction": ("throughput", "fidelity", "caching", "memory"),
+    "projection": ("fit", "transform", "held-out", "page"),
+    "selection": ("speed", "million", "evidence", "ratio", "order"),
+    "attention": ("speed", "memory"),
+}
+HEAD = """# What was measured
+
+Written by `make bench`; each section says when and on what machine. A ratio is how many times as
+long the peer took, of the medians of the runs; the range over the runs stands in brackets. Each
+section is printed anew by `python benchmarks/<script>.py --part <part>`.
+"""
+
+
+def main() -> int:
+    known = [f"{script}/{part}" for script, parts in PARTS.items() for part in parts]
+    parser = argparse.ArgumentParser(prog="python benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "chosen", nargs="*", help=f"default: all of {', '.join(known)}", metavar="SCRIPT[/PART]"
+    )
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: that they run")
+    parser.add_argument(
+        "--output", type=Path, default=HERE / "RESULTS.md", help="default: %(default)s"
+    )
+    options = parser.parse_args()
+    unknown = [name for name in options.chosen if name not in known and name not in PARTS]
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(known)}")
+    chosen = [n for n in known if not options.chosen or {n, n.split("/")[0]} & {*options.chosen}]
+    sections = read_sections(options.output)
+    failed = []
+    for name in chosen:
+        print(f"\n## {name}\n", flush=True)
+        printed = run(name, options.quick)
+        if printed is None:
+            failed.append(name)
+            continue
+        sections[name] = printed
+        ordered = {name: sections[name] for name in known if name in sections}
+        options.output.write_text(compose(ordered), encoding="utf-8")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def run(name: str, quick: bool) -> str | None:
+    """Run a part, showing what it prints as it comes; return that, or None if it failed."""
+    script, part = name.split("/")
+    command = [sys.executable, str(HERE / f"{script}.py"), "--part", part]
+    command += ["--quick"] if quick else []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
+        lines = []
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+    return "".join(lines).strip() if process.returncode == 0 else None
+
+
+def read_sections(file: Path) -> dict[str, str]:
+    if not file.exists():
+        return {}
+    pieces = re.split(r"^## (\S+/\S+)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {name: text.strip() for name, text in zip(pieces[1::2], pieces[2::2], strict=True)}
+
+
+def compose(sections: dict[str, str]) -> str:
+    """Put the file together; what fell short of its goal comes first."""
+    missed = [
+        f"- {name}: {' | '.join(cell.strip() for cell in line.strip('| ').split('|')[:3])}"
+        for name, text in sections.items()
+        for line in text.splitlines()
+        if MISSED in line
+    ]
+    short = "\n".join(missed) or "Nothing."
+    pieces = [HEAD, f"## Slower or larger than wished\n\n{short}\n"]
+    pieces += [f"## {name}\n\n{text}\n" for name, text in sections.items()]
+    return "\n".join(pieces)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Each benchmark runs, at a size that shows nothing about speed, and its rows say what they should.
+
+`python benchmarks` itself is run, so that the file of results is tested as well.
+"""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+PEERS = ("skmatter", "lightly_mundig", "fpsample")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not BENCHMARKS.exists(), reason="benchmarks are not packaged"),
+]
+
+
+def bench(*arguments):
+    command = [sys.executable, str(BENCHMARKS), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def rows_of(tmp_path, part):
+    """The rows of a part's section, by what was measured."""
+    run = bench(part, "--quick", "--output", tmp_path / "results.md")
+    assert run.returncode == 0, run.stderr
+    section = (tmp_path / "results.md").read_text(encoding="utf-8").split(f"## {part}\n")[1]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert {len(row) for row in table} == {6}
+    return {row[0]: row[1:] for row in table[2:]}
+
+
+@pytest.mark.parametrize(
+    ("part", "n_rows", "title"),
+    [
+        ("extraction/throughput", 10, "small images: a DataLoader loop, batch 32"),
+        ("extraction/memory", 1, "peak memory, 60 images through shards, beyond that of 20"),
+        ("projection/transform", 3, "pickle of 4 x 384: umap-learn"),
+        ("projection/page", 4, "page for 50 images, thumbnails of 64 px"),
+        ("selection/million", 4, "peak memory of all of these, beyond the data"),
+        ("attention/memory", 2, "the same of the whole process"),
+    ],
+)
+def test_a_quick_run_prints_every_row(tmp_path, part, n_rows, title):
+    rows = rows_of(tmp_path, part)
+    assert len(rows) == n_rows
+    assert title in rows
+
+
+@pytest.mark.parametrize("part", ["selection/evidence", "selection/ratio", "selection/order"])
+def test_evidence_is_printed(tmp_path, part):
+    run = bench(part, "--quick", "--output", tmp_path / "results.md")
+    assert run.returncode == 0, run.stderr
+    rows = [line for line in run.stdout.splitlines() if line.startswith("| digits")]
+    assert len(rows) >= 8
+    assert all(row.count("±") == 4 for row in rows)
+
+
+def test_embeddings_are_those_of_plain_transformers(tmp_path):
+    for work, (lowest, goal, *_) in rows_of(tmp_path, "extraction/fidelity").items():
+        assert float(lowest) > 0.999, work
+        assert "missed" not in goal, work
+
+
+def test_a_grid_search_embeds_each_image_once(tmp_path):
+    rows = rows_of(tmp_path, "extraction/caching")
+    work = "GridSearchCV, 12 candidates x 5 folds, 20 images: images embedded"
+    assert rows[work][0] == "20"
+
+
+def test_attention_is_that_of_eager(tmp_path):
+    rows = rows_of(tmp_path, "attention/speed")
+    assert len(rows) == 4
+    assert float(rows["largest difference of an attention"][0]) < 1e-5
+
+
+@pytest.mark.skipif(
+    not all(importlib.util.find_spec(name) for name in PEERS), reason="needs the bench extra"
+)
+def test_peers_that_are_exact_make_the_same_picks(tmp_path):
+    rows = rows_of(tmp_path, "selection/speed")
+    assert len(rows) == 7
+    (same,) = (row for work, row in rows.items() if work.endswith("fpsample"))
+    assert same[-1] == "the same picks"
+
+
+def test_a_part_that_is_run_again_replaces_its_section_only(tmp_path):
+    results = tmp_path / "results.md"
+    results.write_text(
+        "# What was measured\n\n## Slower or larger than wished\n\nNothing.\n\n"
+        "## selection/order\n\nold | 1 x | ≥ 2 **missed** |\n\n## attention/speed\n\nkept\n",
+        encoding="utf-8",
+    )
+    run = bench("selection/order", "--quick", "--output", results)
+    assert run.returncode == 0, run.stderr
+    text = results.read_text(encoding="utf-8")
+    assert "old" not in text
+    assert text.index("interleaved") < text.index("## attention/speed\n\nkept\n")
+    assert text.count("# What was measured") == 1
+    assert "wished\n\nNothing.\n" in text
+
+
+def test_what_fell_short_is_listed_first(tmp_path):
+    results = tmp_path / "results.md"
+    results.write_text("## attention/speed\n\n| slow | 1.2 x | ≥ 2 **missed** | 3 s |\n")
+    assert bench("selection/order", "--quick", "--output", results).returncode == 0
+    listed = "wished\n\n- attention/speed: slow | 1.2 x | ≥ 2 **missed**\n"
+    assert listed in results.read_text(encoding="utf-8")
+
+
+def test_an_unknown_benchmark_is_named(tmp_path):
+    run = bench("selection/spede", "--output", tmp_path / "results.md")
+    assert run.returncode == 2
+    assert "no such benchmark: selection/spede" in run.stderr
+    assert not list(tmp_path.iterdir())
