@@ -15,6 +15,8 @@ from dinov2_sklearn import load_embeddings
 from dinov2_sklearn._demo import _embed
 from dinov2_sklearn.cli import main
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "dinov2_sklearn"]
 
 

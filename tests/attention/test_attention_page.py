@@ -10,6 +10,8 @@ from PIL import Image
 
 from dinov2_sklearn.attention import PatchAttentionInspector
 
+pytestmark = pytest.mark.slow
+
 NASTY = "</script><script>alert('a & b')</script> {{data}} <b>é\udcff"
 
 

@@ -25,6 +25,8 @@ from dinov2_sklearn import (
 )
 from dinov2_sklearn.cli import _COMMANDS, _parser
 
+pytestmark = pytest.mark.slow
+
 COMMAND = str(Path(sys.executable).with_name("dinov2-sklearn"))
 
 # What is run below, as it is typed. {model} is a tiny checkpoint.

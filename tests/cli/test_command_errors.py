@@ -16,6 +16,8 @@ from dinov2_sklearn import (
 )
 from dinov2_sklearn.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def desk(tmp_path, monkeypatch):

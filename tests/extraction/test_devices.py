@@ -15,6 +15,8 @@ from dinov2_sklearn import DINOv2Transformer, EmbeddingCache, extract_to_shards
 from dinov2_sklearn.backbone.loading import resolve_devices
 from dinov2_sklearn.images import ImageDecodeError
 
+pytestmark = pytest.mark.slow
+
 TWO = ["cpu", "cpu"]
 
 

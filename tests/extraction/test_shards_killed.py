@@ -10,6 +10,8 @@ from PIL import Image
 
 from dinov2_sklearn import DINOv2Transformer, extract_to_shards, open_shards
 
+pytestmark = pytest.mark.slow
+
 N_IMAGES, N_KILLS = 3000, 20
 
 

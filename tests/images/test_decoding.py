@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,6 +114,8 @@ CASES = {
     "png named jpg": ("a.jpg", Image.new("RGB", SIZE, BLUE), {"format": "PNG"}, [BLUE] * 6, 0),
     "no extension": ("picture", Image.new("RGB", SIZE, BLUE), {"format": "PNG"}, [BLUE] * 6, 0),
 }
+if int(PIL.__version__.split(".")[0]) < 13:
+    del CASES["ycbcr tiff"]  # it cannot read the one that it has written
 FRAMES = [Image.new("RGB", SIZE, colour) for colour in (RED, GREEN, BLUE)]
 for name, arguments in {
     "a.gif": {},

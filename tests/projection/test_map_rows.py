@@ -16,7 +16,7 @@ from dinov2_sklearn.projection._rows import (
 small_rows = arrays(
     np.float32,
     array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12),
-    elements=st.sampled_from([0.0, 1.0, -1.0, 0.5, 1e-30]),
+    elements=st.sampled_from([0.0, 1.0, -1.0, 0.5, float(np.float32(1e-30))]),
 )
 
 

@@ -15,9 +15,12 @@ from dinov2_sklearn.projection import ProjectionDisplay
 pytest.importorskip("playwright", reason="playwright drives the browser: install the dev extra")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"
+    ),
+]
 LAPTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 NASTY = "<img src=x onerror='window.hit=1'></script><script>window.hit=1</script>&lt;$x$.png"

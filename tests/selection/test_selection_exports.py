@@ -34,7 +34,7 @@ def test_columns_hold_the_samplers_picks(X, paths, tmp_path):
     sampler = DiversitySampler(8).fit(X)
     write_selection(tmp_path / "picks.csv", paths, sampler)
     assert (tmp_path / "picks.csv").read_text().splitlines()[0] == HEADER
-    table = pd.read_csv(tmp_path / "picks.csv")
+    table = pd.read_csv(tmp_path / "picks.csv", float_precision="round_trip")
     assert table["rank"].tolist() == list(range(1, 9))
     assert table["index"].tolist() == sampler.selected_indices_.tolist()
     assert table["filepath"].tolist() == [paths[i] for i in sampler.selected_indices_]
