@@ -10,7 +10,7 @@ CACHE := $(VENV)/test-cache
 RELEASE := build/release
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo screenshot test lint format bench dist test-release clean
+.PHONY: help .venv demo docs screenshot test lint format bench dist test-release clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z.]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -28,6 +28,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install -c constraints.txt -e ".[docs]"
 	touch $@
 
 demo: $(VENV)/.installed ## Try everything on some 250 photographs; results go to demo/
@@ -53,6 +57,9 @@ format: $(VENV)/.installed-dev ## Put the code into its form
 test: lint ## Check style and types, and run the tests
 	DINOV2_SKLEARN_CACHE="$(CURDIR)/$(CACHE)" $(BIN)/pytest -n 2 --dist loadfile
 
+docs: $(VENV)/.installed-docs ## Build the documents into build/docs/html, warnings as errors
+	$(BIN)/python -m sphinx -b html -W --keep-going -d build/docs/doctrees docs build/docs/html
+
 dist: $(VENV)/.installed-dev ## Build the wheel and the source archive into dist/
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist
@@ -72,5 +79,5 @@ test-release: dist ## Build, and try what was built with the oldest versions all
 		-W default::PendingDeprecationWarning -W default::pytest.PytestUnraisableExceptionWarning tests
 
 clean: ## Remove the environment, the demo and all caches
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo build dist docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,17 +1,33 @@
 """The public namespace is whole, and light to import."""
 
+import re
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import dinov2_sklearn
+
+REFERENCE = Path(__file__).parents[1] / "docs" / "api" / "index.md"
+ROOMS = ("images", "backbone", "extraction", "projection", "selection", "attention", "cli")
+MODULES = ("datasets", "io")
 
 
 @pytest.mark.parametrize("name", dinov2_sklearn.__all__)
 def test_every_public_name_loads_and_is_documented(name):
     public = getattr(dinov2_sklearn, name)
     assert not callable(public) or public.__doc__
+
+
+def test_the_reference_lists_every_public_name_once():
+    public = set(dinov2_sklearn.__all__)
+    for module in (*ROOMS, *MODULES):
+        names = set(import_module(f"dinov2_sklearn.{module}").__all__)
+        public |= {f"{module}.{name}" for name in names - set(dinov2_sklearn.__all__)}
+    listed = re.findall(r"^   ([\w.]+)$", REFERENCE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(listed) == sorted(public)
 
 
 def test_unknown_name():

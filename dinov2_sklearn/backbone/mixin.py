@@ -17,7 +17,7 @@ class BackboneMixin:
     """Mixin of stateless estimators whose X is images and whose work is a model's.
 
     The model is never an attribute: it lives in the process-wide cache of
-    :func:`~dinov2_sklearn.backbone.loading.load_backbone`.
+    ``backbone.loading.load_backbone``.
     """
 
     _parameter_constraints: dict = {

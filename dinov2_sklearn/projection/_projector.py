@@ -104,7 +104,7 @@ class UMAPProjector(
     n_features_in_ : int
         Number of features seen in `fit`.
 
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where X had string names for all of them.
 
     See Also

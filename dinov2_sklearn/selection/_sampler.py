@@ -83,7 +83,7 @@ class DiversitySampler(
         prefix stands for as much of the data as it can, and the far rows follow.
     support_ : ndarray of bool of shape (n_rows,)
         Mask of the picked rows.
-    representatives_ : ndarray of shape (n_representatives, n_features_in_)
+    representatives_ : ndarray of shape (n_representatives, n_features)
         Copy of the picked rows, in pick order; after `partial_fit`, of all batches.
     representative_indices_ : ndarray of shape (n_representatives,)
         Where each representative stands among all rows seen since the last `fit`, counted
@@ -102,7 +102,7 @@ class DiversitySampler(
         Rows seen by `fit` and the calls of `partial_fit` since.
     n_features_in_ : int
         Number of features seen during `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of features seen during `fit`, where all of them are strings.
 
     See Also

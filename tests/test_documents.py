@@ -1,0 +1,109 @@
+"""What the documents show runs, page by page and in order, and their links lead somewhere.
+
+Blocks of Python and lines that begin with ``dinov2-sklearn`` run as they stand, in a folder with
+photographs, but for the checkpoint: the published ones need the hub.
+"""
+
+import re
+import shlex
+import shutil
+import textwrap
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dinov2_sklearn.cli import main
+
+ROOT = Path(__file__).parents[1]
+GUIDE = [f"docs/guide/{name}.md" for name in ("embed", "map", "choose", "look", "batches")]
+PAGES = [
+    "README.md",
+    "docs/index.md",
+    *GUIDE,
+    "docs/guide/command_line.md",
+    "docs/from_scripts.md",
+    "docs/troubleshooting.md",
+]
+BLOCK = re.compile(r"^( *)```(python|bash)\n(.*?)^\1```", flags=re.DOTALL | re.MULTILINE)
+# What stands at the root or in benchmarks/ is read where the repository is; Sphinx checks the rest.
+LINKED = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/RESULTS.md"]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A folder of sixty small crops, and a cache in which each is embedded once for all pages."""
+    from sklearn.datasets import load_sample_images
+
+    folder = tmp_path_factory.mktemp("shared")
+    (folder / "photos").mkdir()
+    (folder / "cache").mkdir()
+    images = [Image.fromarray(image) for image in load_sample_images().images]
+    for i in range(60):
+        left, top = 8 * i, 4 * (i % 40)
+        crop = images[i % 2].crop((left, top, left + 160, top + 140))
+        crop.save(folder / "photos" / f"frame{i:02d}.jpg")
+    return folder
+
+
+@pytest.fixture
+def here(shared, tmp_path, monkeypatch):
+    """A current directory with `photos/` and `cache/` in it."""
+    shutil.copytree(shared / "photos", tmp_path / "photos")
+    (tmp_path / "cache").symlink_to(shared / "cache")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _run_page(page):
+    """Run a page; return how many blocks and commands there were."""
+    namespace, count = {}, 0
+    for _, language, block in BLOCK.findall((ROOT / page).read_text(encoding="utf-8")):
+        if language == "python":
+            code = textwrap.dedent(block).replace("facebook/dinov2-base", "offline")
+            exec(compile(code, page, "exec"), namespace)
+            count += 1
+            continue
+        for line in block.splitlines():
+            if line.strip().startswith("dinov2-sklearn "):
+                _run_command(shlex.split(line)[1:])
+                count += 1
+    return count
+
+
+def _run_command(arguments):
+    if arguments[0] in ("extract", "patches"):
+        arguments = [*arguments, "--model", "offline"]  # the last one counts
+    assert main(arguments) == 0
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_shows_runs(page, here, capsys):
+    assert _run_page(page) > 0
+    if page == "README.md":
+        assert "frame" in capsys.readouterr().out
+        for name in ("map.png", "map.html", "pipe.joblib", "attention.png", "round2.csv"):
+            assert (here / name).stat().st_size > 1000, name
+
+
+def _links():
+    for page in LINKED:
+        path = ROOT / page
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        for target in re.findall(r"\]\(((?!https?:|mailto:)[^)\s]+)\)", text):
+            yield pytest.param(path, target, id=f"{page}:{target}")
+
+
+@pytest.mark.parametrize(("page", "target"), list(_links()))
+def test_relative_links_lead_somewhere(page, target):
+    name, _, anchor = target.partition("#")
+    linked = page.parent / name if name else page
+    assert linked.exists()
+    if anchor:
+        assert anchor in _anchors(linked)
+
+
+def _anchors(page):
+    """The anchors that a renderer of Markdown gives to headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
