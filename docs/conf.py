@@ -63,8 +63,6 @@ html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_copy_source = False
 html_show_sphinx = False
-pygments_style = "friendly"
-pygments_dark_style = "monokai"
 copybutton_exclude = ".linenos, .gp, .go"
 
 

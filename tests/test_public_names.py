@@ -26,7 +26,8 @@ def test_the_reference_lists_every_public_name_once():
     for module in (*ROOMS, *MODULES):
         names = set(import_module(f"dinov2_sklearn.{module}").__all__)
         public |= {f"{module}.{name}" for name in names - set(dinov2_sklearn.__all__)}
-    listed = re.findall(r"^   ([\w.]+)$", REFERENCE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = REFERENCE.read_text(encoding="utf-8")
+    listed = re.findall(r"^(?:   |\.\. py:data:: )([\w.]+)$", text, flags=re.MULTILINE)
     assert sorted(listed) == sorted(public)
 
 

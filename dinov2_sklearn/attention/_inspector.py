@@ -201,7 +201,8 @@ class PatchAttentionInspector(
 
         Parameters
         ----------
-        X, y : see `fit`
+        X, y : object
+            As in `fit`.
 
         Returns
         -------
@@ -300,7 +301,8 @@ class PatchAttentionInspector(
         ----------
         X : sequence, array, Series or one-column DataFrame of length n
             Image paths, PIL images, or uint8 arrays of shape (height, width, 3).
-        layers, query : see `inspect`
+        layers, query : object, default=None
+            As in `inspect`.
 
         Returns
         -------

@@ -45,11 +45,33 @@ class PatchPCA:
     attention_ratio: float
 
     def foreground(self, tokens: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Tell which tokens, of shape (..., dim), are in the foreground."""
+        """Tell which tokens are in the foreground.
+
+        Parameters
+        ----------
+        tokens : ndarray of shape (..., dim)
+            Patch tokens.
+
+        Returns
+        -------
+        ndarray of shape (...,), dtype bool
+        """
         return (tokens - self.mean) @ self.direction > self.threshold
 
     def colors(self, tokens: NDArray[np.float32], *, background: bool = False) -> NDArray[np.uint8]:
-        """Colour tokens of shape (..., dim), giving (..., 3); the background is black or not."""
+        """Colour tokens.
+
+        Parameters
+        ----------
+        tokens : ndarray of shape (..., dim)
+            Patch tokens.
+        background : bool, default=False
+            Whether the background is coloured too; otherwise it is black.
+
+        Returns
+        -------
+        ndarray of shape (..., 3), dtype uint8
+        """
         coordinates = (tokens - self.foreground_mean) @ self.components.T
         span = self.high - self.low
         # Where the tokens do not differ, no colour is better than another: grey.
@@ -60,7 +82,18 @@ class PatchPCA:
         return rgb
 
     def check_dim(self, dim: int) -> None:
-        """Say so if tokens of another model are to be coloured."""
+        """Hold tokens that are to be coloured to those that were fitted.
+
+        Parameters
+        ----------
+        dim : int
+            Length of a token.
+
+        Raises
+        ------
+        ValueError
+            If they are of another length, as those of another model are.
+        """
         if dim != len(self.mean):
             raise ValueError(
                 f"The colours were fitted to patch tokens of {len(self.mean)} features, and those "

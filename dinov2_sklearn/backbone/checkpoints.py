@@ -88,7 +88,13 @@ class Checkpoint:
         return self.config.get("num_register_tokens", default)
 
     def files(self) -> list[Path]:
-        """Return the files that the model is made from: its weights and its configuration."""
+        """List the files that the model is made from.
+
+        Returns
+        -------
+        list of Path
+            Its weights and its configuration.
+        """
         return [*sorted(self.folder.glob("*.safetensors")), self.folder / "config.json"]
 
     def block_index(self, layer: int, parameter: str = "layer") -> int:

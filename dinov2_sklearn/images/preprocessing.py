@@ -230,13 +230,33 @@ class Preprocessing:
         return replace(self, resize=short, crop=None, multiple=patch_size, longest_edge=longest)
 
     def output_size(self, width: int, height: int) -> tuple[int, int]:
-        """(height, width) of what an image of this width and height becomes."""
+        """Tell what size an image becomes.
+
+        Parameters
+        ----------
+        width, height : int
+            Size of the image in pixels.
+
+        Returns
+        -------
+        (int, int)
+            Height and width of the result.
+        """
         return self.crop or self._resized_size(width, height)
 
     def window(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """(left, top, right, bottom) of what the model sees, in pixels of an image of this size.
+        """Tell which part of an image the model sees.
 
-        It reaches beyond the image where the crop is larger and pads it.
+        Parameters
+        ----------
+        width, height : int
+            Size of the image in pixels.
+
+        Returns
+        -------
+        (float, float, float, float)
+            Left, top, right and bottom in pixels of the image. They reach beyond it where the crop
+            is larger and pads it.
         """
         rows, columns = self._resized_size(width, height)
         height_seen, width_seen = self.crop or (rows, columns)

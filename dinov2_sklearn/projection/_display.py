@@ -122,7 +122,8 @@ class ProjectionDisplay(InteractiveMixin, SavableFigureMixin):
         labels : array-like of shape (n_points,), default=None
             See the class. None takes the estimator's ``labels_`` where it has them and X is None.
 
-        selected, names : see the class
+        selected, names : array-like, default=None
+            See the class.
 
         ax : matplotlib Axes, default=None
             Axes to draw on; None makes a figure.
@@ -161,7 +162,8 @@ class ProjectionDisplay(InteractiveMixin, SavableFigureMixin):
         coordinates : array-like of shape (n_points, n_components)
             Points of 1 to 3 coordinates.
 
-        labels, selected, names : see the class
+        labels, selected, names : array-like, default=None
+            See the class.
 
         ax : matplotlib Axes, default=None
             Axes to draw on; None makes a figure.
