@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -10,7 +11,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from dinov2_sklearn.cli import _parser
+from dinov2_sklearn import cli
 
 
 class CommandReference(SphinxDirective):
@@ -18,7 +19,9 @@ class CommandReference(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Write it down as reStructuredText, and parse that."""
-        text = "\n".join(_describe_all(_parser()))
+        for module in Path(cli.__file__).parent.glob("*.py"):
+            self.env.note_dependency(str(module))
+        text = "\n".join(_describe_all(cli._parser()))
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
