@@ -58,7 +58,7 @@ test: lint ## Check style and types, and run the tests
 	DINOV2_SKLEARN_CACHE="$(CURDIR)/$(CACHE)" $(BIN)/pytest -n 2 --dist loadfile
 
 docs: $(VENV)/.installed-docs ## Build the documents into build/docs/html, warnings as errors
-	$(BIN)/python -m sphinx -b html -W --keep-going -d build/docs/doctrees docs build/docs/html
+	$(BIN)/python -m sphinx -E -b html -W --keep-going -d build/docs/doctrees docs build/docs/html
 
 dist: $(VENV)/.installed-dev ## Build the wheel and the source archive into dist/
 	rm -rf dist

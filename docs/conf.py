@@ -24,6 +24,7 @@ extensions = [
     # Of docs/extensions: what no library does.
     "command_reference",
     "mathml",
+    "notebook_cards",
     "public_names",
 ]
 templates_path = ["_templates"]
@@ -67,7 +68,10 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 
 def copy_from_repository() -> None:
-    """Bring what stands elsewhere in the repository to where Sphinx looks for it."""
+    """Bring what stands elsewhere in the repository to where Sphinx looks for it.
+
+    All anew, as with ``sphinx -E``: what is left from other names or notebooks would be an error.
+    """
     shutil.rmtree(GENERATED, ignore_errors=True)
     (GENERATED / "notebooks").mkdir(parents=True)
     for notebook in sorted((DOCS.parent / "build" / "notebooks").glob("*.ipynb")):
