@@ -10,7 +10,7 @@ CACHE := $(VENV)/test-cache
 RELEASE := build/release
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo docs screenshot test lint format bench dist test-release clean
+.PHONY: help .venv demo notebooks docs screenshot test lint format bench dist test-release clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z.]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -39,6 +39,10 @@ demo: $(VENV)/.installed ## Try everything on some 250 photographs; results go t
 
 screenshot: demo $(VENV)/.installed-dev ## Take the README's picture of the map's page (needs chromium)
 	$(BIN)/python docs/screenshot.py demo/umap.html docs/images/page.jpg
+
+notebooks: $(VENV)/.installed-dev ## Run the notebooks; with their pictures they go to build/notebooks/
+	mkdir -p build/notebooks
+	$(BIN)/jupyter-execute notebooks/*.ipynb --output="../build/notebooks/{notebook_name}"
 
 bench: $(VENV)/.installed-dev ## Measure everything (an hour and a half) and write benchmarks/RESULTS.md
 	$(BIN)/python -m pip install -c constraints.txt -e ".[bench]"
