@@ -54,7 +54,7 @@ class SavableFigureMixin:
         if not hasattr(self, "figure_"):
             return None
         picture = io.BytesIO()
-        self.figure_.figure.savefig(picture, format="png", dpi=72)
+        self.figure_.figure.savefig(picture, format="png")
         return picture.getvalue()
 
 
