@@ -1,6 +1,7 @@
 """``dinov2-sklearn extract``."""
 
 import argparse
+import io
 import shutil
 import warnings
 from pathlib import Path
@@ -87,6 +88,8 @@ def _run(arguments: argparse.Namespace) -> Report:
             "or .parquet; a folder of shards has none."
         )
     paths = list_images(arguments.input, pattern=arguments.pattern, image_col=arguments.image_col)
+    if in_file:
+        _try_format(output, paths)
     # A file is made from a folder of shards too, which is what survives an interruption.
     folder = output.with_name(output.name + ".partial") if in_file else output
     shards = _extract(paths, folder, arguments)
@@ -106,6 +109,22 @@ def _run(arguments: argparse.Namespace) -> Report:
     }
     text = f"{output}: embeddings of {n_images} images, {n_features} features ({shards.model_name})"
     return Report(text, data, skipped)
+
+
+def _try_format(output: Path, paths: Any) -> None:
+    """Find out before hours of work whether the format can be written and hold the names."""
+    import numpy as np
+
+    from .._formats import format_of
+
+    contents = {
+        "embeddings": np.zeros((len(paths), 1), dtype=np.float32),
+        "image_ids": list(paths),
+        "model_name": "",
+        "timestamp": "",
+        "metadata": {},
+    }
+    format_of(output).write(io.BytesIO(), contents)
 
 
 def _extract(paths: Any, folder: Path, arguments: argparse.Namespace) -> "Shards":

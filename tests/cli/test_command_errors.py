@@ -1,6 +1,10 @@
 """What is wrong is said in one line, with status 1 for a failure and 2 for a wrong usage."""
 
+import os
 import re
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +112,50 @@ def test_failures(desk, capsys, line, message, tiny_dinov2):
     assert re.search(message, captured.err)
     # Nothing is left but what was finished before.
     assert {path.name for path in desk.iterdir()} - before <= {"a.csv", "a.csv.json", "to"}
+
+
+def test_a_name_that_the_format_cannot_hold_is_told_before_the_work(desk, capsys, tiny_dinov2):
+    odd = os.fsdecode(b"folder/caf\xe9.png")
+    Image.new("RGB", (60, 60)).save(odd)
+    line = f"extract --input folder --output a.parquet --model {tiny_dinov2}"
+    assert main(line.split()) == 1
+    assert r"caf\udce9.png" in capsys.readouterr().err
+    assert not list(desk.glob("a.parquet*"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "extract --input a.jpg --output out.npz --model MODEL",
+        "visualize --embeddings good.npz --output out.html",
+        "visualize --embeddings good.npz --output out.png",
+        "select --embeddings good.npz --output out.csv --n 3",
+        "select --embeddings good.npz --output out.json --n 3",
+        "patches --images a.jpg --output out --model MODEL",
+        "run pipe.joblib --input a.jpg --output out",
+    ],
+)
+def test_a_full_disk_is_told_and_leaves_what_was_there(desk, line, tiny_dinov2):
+    import joblib
+
+    joblib.dump(DINOv2Transformer(tiny_dinov2), "pipe.joblib")
+    earlier = Path(line.split("--output ")[1].split()[0])
+    if earlier.suffix:
+        earlier.write_text("earlier")
+    before = {path.name for path in desk.iterdir()}
+
+    def no_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60, 60))
+
+    command = [sys.executable, "-m", "dinov2_sklearn", *line.replace("MODEL", tiny_dinov2).split()]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=no_room)
+    assert run.returncode == 1, run.stderr
+    assert "File too large" in run.stderr
+    assert "Traceback" not in run.stderr
+    if earlier.suffix:
+        assert earlier.read_text() == "earlier"
+    # What an extraction has finished waits to be gone on with.
+    assert {path.name for path in desk.iterdir()} - before <= {"out", "out.npz.partial"}
 
 
 @pytest.mark.parametrize(
