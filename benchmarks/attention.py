@@ -104,12 +104,13 @@ def memory(quick: bool) -> None:
     with model_and_images(quick) as (model, paths):
         size, paths = (168, paths) if quick else (518, paths[:BATCH])
         peaks, grown = {}, {}
+        depth = find_checkpoint(model).depth
         for side in SIDES:
             command = [sys.executable, __file__, "--side", side, model, str(size), *paths]
             run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             loaded, peaks[side] = map(float, run.stdout.split())
             grown[side] = peaks[side] - loaded
-    work = f"peak memory, {find_checkpoint(model).depth} layers at {size} px, batch {len(paths)}"
+    work = f"peak memory, {depth} layers at {size} px, batch {len(paths)}"
     for title, sizes, goal in (
         (f"{work}, beyond the loaded model: ours / eager's", grown, at_most(0.2)),
         ("the same of the whole process", peaks, None),
