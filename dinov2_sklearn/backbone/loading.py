@@ -98,7 +98,10 @@ def _fingerprint(checkpoint: Checkpoint) -> tuple:
 
 
 def _load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Any:
-    from transformers import AutoModel
+    with warnings.catch_warnings():
+        # Importing it warns, in a notebook without ipywidgets, of bars that are not drawn here.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from transformers import AutoModel
     from transformers.utils import logging
 
     # transformers draws a progress bar of its own for what takes a moment.
