@@ -279,3 +279,11 @@ pd.read_csv(results / "round1.csv").head()
 # %%
 more = DiversitySampler(n_samples=8).select(embeddings, preselected=picks)
 contact_sheet(more, "The next 8")
+
+# %% [markdown]
+# ## Where next
+#
+# - [Tune the selection](2_tune_the_selection.ipynb): which strategy suits your images, and how many
+#   picks are enough.
+# - [Nightly batches](3_nightly_batches.ipynb): new images every night, on the same map.
+# - [What the model sees](4_what_the_model_sees.ipynb): where in an image the model looks.

@@ -253,3 +253,9 @@ ax.set(xlabel="images labelled", ylabel="score (larger is better)")
 ax.set_title("The score over the budget", loc="left", fontweight="bold")
 ax.legend(frameon=False, loc="lower right")
 plt.show()
+
+# %% [markdown]
+# ## Where next
+#
+# - [Nightly batches](3_nightly_batches.ipynb): new images every night, on the same map.
+# - [From a folder to a labelling set](1_folder_to_labelling_set.ipynb): the way from the start.

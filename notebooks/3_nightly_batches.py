@@ -323,3 +323,9 @@ plt.show()
 # `notebooks/nightly_job.py` in the repository is this notebook as a script: it embeds what is new,
 # places it, appends its picks to a list, survives unreadable files, and ends with a status that
 # cron understands.
+
+# %% [markdown]
+# ## Where next
+#
+# - [What the model sees](4_what_the_model_sees.ipynb): where in an image the model looks.
+# - [From a folder to a labelling set](1_folder_to_labelling_set.ipynb): the way from the start.
