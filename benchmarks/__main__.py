@@ -22,6 +22,7 @@ PARTS = {
     "projection": ("fit", "transform", "held-out", "page"),
     "selection": ("speed", "million", "evidence", "ratio", "order"),
     "attention": ("speed", "memory"),
+    "ray_extraction": ("overhead", "decoding", "two-levels"),
 }
 HEAD = """# What was measured
 

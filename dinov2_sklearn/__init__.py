@@ -21,6 +21,7 @@ _HOMES = {
     "ProjectionDisplay": "projection",
     "UMAPProjector": "projection",
     "extract_to_shards": "extraction",
+    "extract_with_ray": "extraction",
     "list_images": "images",
     "load_embeddings": "io",
     "load_selection": "selections",
@@ -44,6 +45,7 @@ __all__ = [
     "ProjectionDisplay",
     "UMAPProjector",
     "extract_to_shards",
+    "extract_with_ray",
     "list_images",
     "load_embeddings",
     "load_patch_features",
@@ -59,7 +61,13 @@ if TYPE_CHECKING:
     from .attention import AttentionDisplay, PatchAttentionInspector, load_patch_features
     from .backbone import DINOV2_MODELS
     from .datasets import make_demo_images
-    from .extraction import DINOv2Transformer, EmbeddingCache, extract_to_shards, open_shards
+    from .extraction import (
+        DINOv2Transformer,
+        EmbeddingCache,
+        extract_to_shards,
+        extract_with_ray,
+        open_shards,
+    )
     from .images import ImageDataset, list_images
     from .io import Embeddings, load_embeddings, save_embeddings
     from .projection import ProjectionDisplay, UMAPProjector, projection_report

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,21 @@ def image_folder(tmp_path_factory):
         photo.crop((left, top, left + width, top + height)).save(path)
         paths.append(str(path))
     return paths
+
+
+@pytest.fixture(scope="module")
+def local_ray():
+    """Ray on this machine, with two CPUs and a GPU that is only a name."""
+    ray = pytest.importorskip("ray")
+    # Nothing is sent anywhere, and nothing written into the user's home.
+    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    with warnings.catch_warnings():
+        # Ray 2.60 makes the context of its own with names that it deprecates.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pytest.importorskip("ray.data").DataContext.get_current()
+    yield ray
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

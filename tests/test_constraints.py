@@ -10,7 +10,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 # Tools and peers are pinned for the project itself, not for those who use it.
-NOT_TESTED = {"bench", "dev", "docs"}
+NOT_TESTED = {"bench", "dev", "docs", "ray"}
 
 
 def requirements(*left_out):

@@ -80,7 +80,7 @@ def _run_command(arguments):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_shows_runs(page, here, capsys):
+def test_what_a_page_shows_runs(page, here, local_ray, capsys):
     assert _run_page(page) > 0
     if page == "README.md":
         assert "frame" in capsys.readouterr().out

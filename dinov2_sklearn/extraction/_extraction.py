@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..images import ImageDecodeError
-from ._cache_session import CacheSession
+from ._cache_session import CacheSession, file_digest
 from ._devices import DevicePool
 from ._embedder import Batch, Recipe, embed_images
 
@@ -64,6 +64,17 @@ class Extraction:
 
     def __exit__(self, *exception: object) -> None:
         self._opened.close()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the form of the rows and all that they depend on, as data that JSON can hold."""
+        checkpoint = self.recipe.checkpoint
+        digests = [file_digest(str(file)) for file in checkpoint.files()]
+        model = [digest and digest.hex() for digest in digests]
+        return {
+            "n_features": self.recipe.n_outputs,
+            "model_name": checkpoint.name,
+            "settings": {**self.recipe.settings(), "model": model},
+        }
 
     def embed(self, images: Sequence[Any]) -> Iterator[Batch]:
         """Embed images, equal ones once.

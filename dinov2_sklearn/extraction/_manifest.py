@@ -2,20 +2,31 @@
 
 import hashlib
 import json
+import os
 import reprlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from .._files import atomic_write
+from ..images.urls import is_url
 
 __all__ = [
     "EMBEDDINGS",
     "IMAGE_IDS",
-    "MANIFEST",
+    "NUMPY_SHARDS",
+    "PARQUET_SHARDS",
     "OtherShardsError",
+    "check_folder",
+    "differences",
     "ids_digest",
     "json_line",
+    "locked",
+    "make_plan",
+    "manifest_file",
     "read_ids",
     "read_manifest",
     "refuse_other",
@@ -23,10 +34,12 @@ __all__ = [
     "write_manifest",
 ]
 
-MANIFEST, EMBEDDINGS, IMAGE_IDS = "manifest.json", "embeddings.npy", "image_ids.jsonl"
-_FORMAT = "dinov2_sklearn shards"
+EMBEDDINGS, IMAGE_IDS = "embeddings.npy", "image_ids.jsonl"
+NUMPY_SHARDS, PARQUET_SHARDS = "dinov2_sklearn shards", "dinov2_sklearn parquet shards"
+# Programs that read a folder of parquet files pass over names that begin so.
+_NAMES = {NUMPY_SHARDS: "manifest.json", PARQUET_SHARDS: "_manifest.json"}
+_LOCK = ".lock"
 _KEYS = {
-    "complete": bool,
     "n_images": int,
     "n_features": int,
     "shard_size": int,
@@ -40,10 +53,81 @@ class OtherShardsError(ValueError):
     """A folder was begun with other images or settings."""
 
 
+def make_plan(
+    kind: str, image_ids: Sequence[str], shard_size: int, made_of: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what a folder is to hold, as data that JSON can express.
+
+    Parameters
+    ----------
+    kind : {NUMPY_SHARDS, PARQUET_SHARDS}
+        The kind of its files.
+    image_ids : sequence of str
+        What each row is the embedding of.
+    shard_size : int
+        Rows that are written together.
+    made_of : dict
+        What `Extraction.describe` says of the rows.
+    """
+    absolute = all(is_url(path) or os.path.isabs(path) for path in image_ids)  # noqa: PTH117
+    return {
+        "format": kind,
+        "n_images": len(image_ids),
+        "n_features": made_of["n_features"],
+        "shard_size": shard_size,
+        "model_name": made_of["model_name"],
+        "image_ids": ids_digest(image_ids),
+        "working_directory": None if absolute else os.getcwd(),  # noqa: PTH109
+        "settings": made_of["settings"],
+    }
+
+
+def check_folder(folder: Path) -> bool:
+    """Tell whether the folder is new; raise a ValueError if it is not for shards."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{str(folder)!r} is a file. Name a folder.")
+    if not folder.exists():
+        return True
+    if manifest_file(folder).exists():
+        return False
+    found = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if found:
+        raise ValueError(
+            f"{str(folder)!r} holds other files, such as {found[0]!r}. Name an empty folder, or "
+            "one that does not exist."
+        )
+    return True
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to the folder.
+
+    Raises
+    ------
+    RuntimeError
+        If one does already.
+    """
+    try:
+        lock = FileLock(folder / _LOCK, timeout=0).acquire()
+    except Timeout:
+        raise RuntimeError(
+            f"{str(folder)!r} is being written to already. Wait for that, or name another folder."
+        ) from None
+    with lock:
+        yield
+
+
+def manifest_file(folder: Path) -> Path:
+    """Return the folder's manifest, or where one would be."""
+    files = [folder / name for name in _NAMES.values()]
+    return next((file for file in files if file.is_file()), files[0])
+
+
 def write_manifest(folder: Path, plan: dict[str, Any], **more: Any) -> None:
     """Write what is being made, and how far it is."""
-    with atomic_write(folder / MANIFEST) as file:
-        file.write(json.dumps({"format": _FORMAT, **plan, **more}, indent=1).encode("ascii"))
+    with atomic_write(folder / _NAMES[plan["format"]]) as file:
+        file.write(json.dumps({**plan, **more}, indent=1).encode("ascii"))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -55,17 +139,21 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         If it is damaged, or another program's.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-        sound = manifest["format"] == _FORMAT
+        manifest = json.loads(manifest_file(folder).read_bytes())
+        sound = manifest["format"] in (NUMPY_SHARDS, PARQUET_SHARDS)
         sound &= all(isinstance(manifest[key], kind) for key, kind in _KEYS.items())
-        if manifest["complete"]:
+        # Of a folder of parquet shards, the files themselves say how far it is.
+        if manifest["format"] == NUMPY_SHARDS:
+            sound &= isinstance(manifest["complete"], bool)
+        if manifest.get("complete"):
             sound &= len(manifest["crc32"]) == len(list(shard_bounds(manifest)))
             sound &= all(e.keys() == {"row", "image_id", "cause"} for e in manifest["errors"])
     except (AttributeError, KeyError, TypeError, ValueError):
         sound = False
     if not sound:
         raise ValueError(
-            f"{str(folder / MANIFEST)!r} is damaged, or was not written by extract_to_shards."
+            f"{str(manifest_file(folder))!r} is damaged, or was not written by extract_to_shards "
+            "or extract_with_ray."
         )
     return manifest
 
@@ -79,21 +167,27 @@ def shard_bounds(plan: dict[str, Any]) -> Iterator[tuple[int, int]]:
 
 def refuse_other(folder: Path, plan: dict[str, Any], image_ids: Sequence[str]) -> None:
     """Raise an OtherShardsError that says in what the folder's manifest differs from the plan."""
-    # A model counts by its files, whatever it was called.
-    there, now = _flat(read_manifest(folder)), _flat(json.loads(json.dumps(plan)))
-    differing = [key for key in now if key != "model_name" and there.get(key) != now[key]]
-    if not differing:
+    found = differences(read_manifest(folder), plan)
+    if not found:
         return
-    differences = [
-        _first_other_image(folder, image_ids)
-        if key == "image_ids"
-        else f"{key} was {_short(there.get(key))} and is {_short(now[key])}"
-        for key in differing[:5]
-    ]
+    if "image_ids" in found:
+        found["image_ids"] = _first_other_image(folder, image_ids)
     raise OtherShardsError(
-        f"{str(folder)!r} was begun with other images or settings: {'; '.join(differences)}. Name "
-        "another folder, or run with what it was begun with."
+        f"{str(folder)!r} was begun with other images or settings: "
+        f"{'; '.join([*found.values()][:5])}. Name another folder, or run with what it was begun "
+        "with."
     )
+
+
+def differences(there: dict[str, Any], plan: dict[str, Any]) -> dict[str, str]:
+    """Say in what a plan differs from the one that is there."""
+    # A model counts by its files, whatever it was called.
+    was, now = (_flat(json.loads(json.dumps(data))) for data in (there, plan))
+    return {
+        key: f"{key} was {_short(was.get(key))} and is {_short(now[key])}"
+        for key in now
+        if key != "model_name" and was.get(key) != now[key]
+    }
 
 
 def read_ids(folder: Path) -> Iterator[str]:

@@ -20,14 +20,15 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from .._files import atomic_write, left_over
 from ._manifest import (
     EMBEDDINGS,
     IMAGE_IDS,
-    MANIFEST,
+    check_folder,
     json_line,
+    locked,
+    manifest_file,
     read_manifest,
     refuse_other,
     shard_bounds,
@@ -36,7 +37,7 @@ from ._manifest import (
 
 __all__ = ["ShardFolder", "verify_rows"]
 
-_FINISHED, _LOCK = "finished.jsonl", ".lock"
+_FINISHED = "finished.jsonl"
 _RUN = {"start": int, "stop": int, "crc32": int, "errors": list}
 
 
@@ -68,22 +69,15 @@ class ShardFolder:
         self.plan = plan
         self.image_ids = image_ids
         self._row_bytes = 4 * plan["n_features"]
-        self._lock = FileLock(folder / _LOCK, timeout=0)
         self._opened = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        is_new = _check_folder(self.folder)
+        is_new = check_folder(self.folder)
         if not is_new:
             refuse_other(self.folder, self.plan, self.image_ids)
         self.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(self._lock)
-            except Timeout:
-                raise RuntimeError(
-                    f"{str(self.folder)!r} is being written to already. Wait for that, or name "
-                    "another folder."
-                ) from None
+            stack.enter_context(locked(self.folder))
             if is_new:
                 self._begin()
             self._resume()
@@ -179,7 +173,7 @@ class ShardFolder:
         try:
             self._make_rows()
         except OSError:
-            (self.folder / MANIFEST).unlink()
+            manifest_file(self.folder).unlink()
             raise
 
     def _resume(self) -> None:
@@ -262,23 +256,6 @@ def verify_rows(folder: Path, manifest: dict[str, Any]) -> bool:
         return False
     with path.open("rb") as file:
         return _checksums(file, offset, manifest) == manifest["crc32"]
-
-
-def _check_folder(folder: Path) -> bool:
-    """Tell whether the folder is new, leaving one that holds something else as it is."""
-    if not folder.exists():
-        return True
-    if not folder.is_dir():
-        raise ValueError(f"{str(folder)!r} is a file. Name a folder for the shards.")
-    if (folder / MANIFEST).exists():
-        return False
-    found = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    if found:
-        raise ValueError(
-            f"{str(folder)!r} holds other files, such as {found[0]!r}. Name an empty folder, or "
-            "one that does not exist."
-        )
-    return True
 
 
 def _rows_offset(path: Path, shape: tuple[int, int]) -> int | None:

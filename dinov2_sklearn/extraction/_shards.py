@@ -14,9 +14,19 @@ from sklearn.utils import check_scalar
 from .._progress import progress_bar
 from ..images import check_images
 from ..io import Embeddings, EmbeddingsFileError
-from ._cache_session import file_digest
 from ._extraction import Extraction
-from ._manifest import EMBEDDINGS, IMAGE_IDS, MANIFEST, ids_digest, read_ids, read_manifest
+from ._manifest import (
+    EMBEDDINGS,
+    IMAGE_IDS,
+    NUMPY_SHARDS,
+    PARQUET_SHARDS,
+    ids_digest,
+    make_plan,
+    manifest_file,
+    read_ids,
+    read_manifest,
+)
+from ._parquet_shards import read_all, shard_files
 from ._shard_folder import ShardFolder, verify_rows
 from ._transformer import DINOv2Transformer
 
@@ -25,12 +35,13 @@ __all__ = ["Shards", "extract_to_shards", "open_shards"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Shards(Embeddings):
-    """Embeddings on the disk, as `extract_to_shards` leaves them.
+    """Embeddings on the disk, as `extract_to_shards` and `extract_with_ray` leave them.
 
     Attributes
     ----------
-    embeddings : memmap of shape (n_images, n_features), float32
-        One row an image, read from the disk where they are used; they cannot be written to.
+    embeddings : memmap or ndarray of shape (n_images, n_features), float32
+        One row an image. Those of `extract_to_shards` are read from the disk where they are used,
+        and cannot be written to; those of `extract_with_ray` are in memory.
     image_ids : list of str, of length n_images
         The path of each image.
     model_name : str
@@ -124,12 +135,10 @@ def extract_to_shards(
     >>> shards.embeddings.shape  # doctest: +SKIP
     (1000000, 768)
     """
-    ids = _check_paths(paths)
-    size = check_scalar(shard_size, "shard_size", Integral, min_val=1)
-    if not isinstance(transformer, DINOv2Transformer):
-        raise TypeError(f"transformer must be a DINOv2Transformer, got {transformer!r:.100}.")
+    ids = check_paths(paths, "extract_to_shards")
+    size = check_settings(transformer, shard_size)
     extraction = transformer._extraction()
-    plan = _plan(ids, extraction, int(size))
+    plan = make_plan(NUMPY_SHARDS, ids, size, extraction.describe())
     with ShardFolder(Path(folder).expanduser(), plan, ids) as shards:
         failed = shards.failed()
         missing = list(shards.missing())
@@ -154,20 +163,22 @@ def extract_to_shards(
 
 
 def open_shards(folder: str | os.PathLike[str], *, verify: bool = False) -> Shards:
-    """Open the embeddings that `extract_to_shards` has finished.
+    """Open the embeddings that `extract_to_shards` or `extract_with_ray` has finished.
 
     Parameters
     ----------
     folder : path-like
         The folder. It may have been moved or copied.
     verify : bool, default=False
-        Whether to read all rows and hold them to their checksums. Otherwise what is checked is
-        that all are there, and the ids.
+        Whether to hold all rows to their checksums, and read them all for that. Otherwise what is
+        checked is that all are there, and the ids.
 
     Returns
     -------
     Shards
-        All rows as one memory-mapped array, which estimators take like any other, and their ids.
+        All rows as one array, which estimators take like any other, and their ids. The rows of
+        `extract_to_shards` are memory-mapped; those of `extract_with_ray` are read into memory,
+        which takes 4 bytes a number.
 
     Raises
     ------
@@ -179,6 +190,7 @@ def open_shards(folder: str | os.PathLike[str], *, verify: bool = False) -> Shar
     See Also
     --------
     extract_to_shards : Makes them.
+    extract_with_ray : Makes them on a cluster, as parquet files.
 
     Examples
     --------
@@ -190,15 +202,17 @@ def open_shards(folder: str | os.PathLike[str], *, verify: bool = False) -> Shar
     extract_to_shards.
     """
     folder = Path(folder).expanduser()
-    if not (folder / MANIFEST).is_file():
+    if not manifest_file(folder).is_file():
         raise FileNotFoundError(
-            f"{str(folder)!r} is no folder of shards: it has no {MANIFEST!r}. Make one with "
+            f"{str(folder)!r} is no folder of shards: it has no 'manifest.json'. Make one with "
             "extract_to_shards."
         )
     try:
         manifest = read_manifest(folder)
     except ValueError as error:
         raise EmbeddingsFileError(str(error)) from None
+    if manifest["format"] == PARQUET_SHARDS:
+        return _open_parquet(folder, manifest, verify)
     if not manifest["complete"]:
         raise EmbeddingsFileError(
             f"{str(folder)!r} is not finished. Call extract_to_shards with the same arguments as "
@@ -209,7 +223,7 @@ def open_shards(folder: str | os.PathLike[str], *, verify: bool = False) -> Shar
             f"Rows in {str(folder / EMBEDDINGS)!r} are damaged. Call extract_to_shards with the "
             "same arguments as before, and it makes them again."
         )
-    finished = datetime.fromtimestamp((folder / MANIFEST).stat().st_mtime, UTC)
+    finished = datetime.fromtimestamp(manifest_file(folder).stat().st_mtime, UTC)
     return Shards(
         _map_rows(folder, manifest),
         _read_ids(folder, manifest),
@@ -220,30 +234,23 @@ def open_shards(folder: str | os.PathLike[str], *, verify: bool = False) -> Shar
     )
 
 
-def _check_paths(paths: Any) -> list[str]:
-    images = check_images(paths, estimator_name="extract_to_shards")
+def check_paths(paths: Any, caller: str) -> list[str]:
+    """Return paths as a list of str, or raise what names the function that was called."""
+    images = check_images(paths, estimator_name=caller)
     for position, image in enumerate(images):
         if not isinstance(image, str):
             raise TypeError(
-                "extract_to_shards takes paths, by which rows are known on the next run. Got an "
-                f"image in memory, of type {type(image).__name__}, at position {position}."
+                f"{caller} takes paths, by which rows are known on the next run. Got an image in "
+                f"memory, of type {type(image).__name__}, at position {position}."
             )
     return images  # type: ignore[return-value]
 
 
-def _plan(ids: list[str], extraction: Extraction, shard_size: int) -> dict[str, Any]:
-    recipe = extraction.recipe
-    model = [file_digest(str(file)) for file in recipe.checkpoint.files()]
-    absolute = all(map(os.path.isabs, ids))
-    return {
-        "n_images": len(ids),
-        "n_features": recipe.n_outputs,
-        "shard_size": shard_size,
-        "model_name": recipe.checkpoint.name,
-        "image_ids": ids_digest(ids),
-        "working_directory": None if absolute else os.getcwd(),  # noqa: PTH109
-        "settings": {**recipe.settings(), "model": [digest and digest.hex() for digest in model]},
-    }
+def check_settings(transformer: Any, shard_size: Any) -> int:
+    """Return the shard size, having checked what is the same for all kinds of shards."""
+    if not isinstance(transformer, DINOv2Transformer):
+        raise TypeError(f"transformer must be a DINOv2Transformer, got {transformer!r:.100}.")
+    return int(check_scalar(shard_size, "shard_size", Integral, min_val=1))
 
 
 def _extract(extraction: Extraction, shards: ShardFolder, start: int, stop: int, bar: Any) -> None:
@@ -274,6 +281,30 @@ def _try_again(extraction: Extraction, shards: ShardFolder, failed: list[int]) -
                 mended |= dict(zip(places, batch.rows, strict=True))
         finally:
             shards.mend(mended)
+
+
+def _open_parquet(folder: Path, manifest: dict[str, Any], verify: bool) -> Shards:
+    try:
+        ids, rows, causes = read_all(folder, manifest, verify=verify)
+    except FileNotFoundError:
+        raise EmbeddingsFileError(
+            f"{str(folder)!r} is not finished. Call extract_with_ray with the same arguments as "
+            "before, and it makes what is missing."
+        ) from None
+    except ValueError as error:
+        raise EmbeddingsFileError(
+            f"{error} Delete the file and call extract_with_ray with the same arguments as before, "
+            "and it is made again."
+        ) from error
+    finished = max(path.stat().st_mtime for path in shard_files(folder, manifest))
+    return Shards(
+        rows,
+        ids,
+        manifest["model_name"],
+        datetime.fromtimestamp(finished, UTC).isoformat(timespec="seconds"),
+        {"settings": manifest["settings"]},
+        [{"row": row, "image_id": ids[row], "cause": causes[row]} for row in sorted(causes)],
+    )
 
 
 def _map_rows(folder: Path, manifest: dict[str, Any]) -> np.ndarray:

@@ -18,6 +18,7 @@ from .urls import is_url, open_bytes
 
 __all__ = [
     "FEW",
+    "below_folder_of",
     "is_frame",
     "is_listing",
     "is_missing",
@@ -86,7 +87,7 @@ def read_txt(path: str) -> list[str]:
     listed = [line for line in lines if line.strip()]
     if not listed:
         raise ValueError(f"No images: {path!r} has no line that is not blank.")
-    return _below_folder_of(path, listed)
+    return _existing_below(path, listed)
 
 
 def read_csv(path: str, image_col: str) -> list[str]:
@@ -115,7 +116,7 @@ def read_csv(path: str, image_col: str) -> list[str]:
         raise ValueError(
             f"No path in the column {image_col!r} of {path!r}: {_some(empty, 'line')}."
         )
-    return _below_folder_of(path, [row[column] for _, row in rows])
+    return _existing_below(path, [row[column] for _, row in rows])
 
 
 def _read_text(path: str) -> str:
@@ -150,13 +151,18 @@ def _check_column(image_col: str, columns: Sequence[Any], what: str) -> None:
         )
 
 
-def _below_folder_of(listing: str, listed: Sequence[str]) -> list[str]:
+def _existing_below(listing: str, listed: Sequence[str]) -> list[str]:
+    paths = below_folder_of(listing, listed)
+    _check_files(paths, listed, f"{listing!r} (relative to its folder)")
+    return paths
+
+
+def below_folder_of(listing: str, listed: Sequence[str]) -> list[str]:
+    """Return paths, of which the relative ones count from the folder of the file or URL."""
     # posixpath for the names at a URL, which are the same on every machine.
     path = posixpath if is_url(listing) else os.path
     folder = path.dirname(listing)
-    paths = [name if is_url(name) else path.join(folder, name) for name in listed]
-    _check_files(paths, listed, f"{listing!r} (relative to its folder)")
-    return paths
+    return [name if is_url(name) else path.join(folder, name) for name in listed]
 
 
 def _check_files(paths: Sequence[str], listed: Sequence[str], what: str) -> None:

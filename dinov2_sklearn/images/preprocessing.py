@@ -314,7 +314,24 @@ class Preprocessing:
         ndarray of shape (3, height, width), dtype float32
             ``out`` if given, else a new C-contiguous array.
         """
-        pixels = np.asarray(self._resize_and_crop(image)).transpose(2, 0, 1)
+        return self.normalize(np.asarray(self._resize_and_crop(image)), out)
+
+    def normalize(self, picture: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Compute the pixel values of a picture that `to_display` has made.
+
+        Parameters
+        ----------
+        picture : ndarray of shape (height, width, 3), dtype uint8
+            The picture that the model sees.
+        out : ndarray of shape (3, height, width), dtype float32, default=None
+            Where to write.
+
+        Returns
+        -------
+        ndarray of shape (3, height, width), dtype float32
+            As calling this object with the image itself.
+        """
+        pixels = picture.transpose(2, 0, 1)
         if out is None:
             out = np.empty(pixels.shape, dtype=np.float32)
         elif out.shape != pixels.shape or out.dtype != np.float32:

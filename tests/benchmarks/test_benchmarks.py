@@ -44,6 +44,7 @@ def rows_of(tmp_path, part):
         ("projection/page", 4, "page for 50 images, thumbnails of 64 px"),
         ("selection/million", 4, "peak memory of all of these, beyond the data"),
         ("attention/memory", 2, "the same of the whole process"),
+        ("ray_extraction/decoding", 2, "decoding alone, one thread, JPEGs of 400 x 300"),
     ],
 )
 def test_a_quick_run_prints_every_row(tmp_path, part, n_rows, title):
@@ -77,6 +78,21 @@ def test_attention_is_that_of_eager(tmp_path):
     rows = rows_of(tmp_path, "attention/speed")
     assert len(rows) == 4
     assert float(rows["largest difference of an attention"][0]) < 1e-5
+
+
+def test_a_cluster_makes_the_rows_of_one_process(tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    rows = rows_of(tmp_path, "ray_extraction/overhead")
+    assert len(rows) == 5
+    assert "missed" not in rows["largest difference of a number"][1]
+
+
+def test_choosing_in_two_levels_covers_nearly_as_well(tmp_path):
+    pytest.importorskip("ray")
+    for work, (ratio, *_) in rows_of(tmp_path, "ray_extraction/two-levels").items():
+        assert 0.5 <= float(ratio.removesuffix(" x")) < 2, work
 
 
 @pytest.mark.skipif(
