@@ -43,6 +43,8 @@ def main() -> int:
         "--output", type=Path, default=HERE / "RESULTS.md", help="default: %(default)s"
     )
     options = parser.parse_args()
+    if options.quick and options.output == HERE / "RESULTS.md":
+        parser.error("--quick measures nothing: name another file with --output")
     unknown = [name for name in options.chosen if name not in known and name not in PARTS]
     if unknown:
         parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(known)}")

@@ -1,6 +1,6 @@
 """What docs/scale.md counts on: extraction with Ray, decoding alone, selection in two levels.
 
-    python benchmarks/ray_extraction.py                     # everything, some five minutes
+    python benchmarks/ray_extraction.py                     # everything, some ten minutes
     python benchmarks/ray_extraction.py --part overhead     # or decoding, two-levels
     python benchmarks/ray_extraction.py --quick             # that it runs, not what it shows
 
@@ -52,7 +52,7 @@ def compare_with_one_process(table: Results, scratch: Path, quick: bool) -> None
     n = 2 if quick else len(os.sched_getaffinity(0))
     torch.set_num_threads(n)
     ray.init(num_cpus=n, include_dashboard=False, log_to_driver=False)
-    paths = noise(scratch / "images", 12 if quick else 300 * n, 400)
+    paths = noise(scratch / "images", 12 if quick else 150 * n, 400)
     few, numbers = paths[: len(paths) // 4], count()
     embed = DINOv2Transformer("offline", dtype="float32")
 

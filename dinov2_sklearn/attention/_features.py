@@ -17,6 +17,7 @@ from .._files import atomic_write
 from .._progress import progress_bar
 from ..images import ImageDecodeError, Preprocessing
 from ..images.decoding import warn_of_failures
+from ..images.urls import is_url, open_bytes, without_archive
 
 if TYPE_CHECKING:
     from ._look import Looker
@@ -160,14 +161,18 @@ def _settings(looker: "Looker", model_name: str, dtype: str) -> dict[str, Any]:
 
 def _file_name(path: str) -> str:
     """Name a file after its image, and apart from images of the same name elsewhere."""
-    digest = hashlib.blake2b(os.fsencode(os.path.abspath(path)), digest_size=8)  # noqa: PTH100
-    stem = re.sub(r"[^\w.-]", "_", Path(path).stem)[:80]
+    absolute = path if is_url(path) else os.path.abspath(path)  # noqa: PTH100
+    digest = hashlib.blake2b(os.fsencode(absolute), digest_size=8)
+    stem = re.sub(r"[^\w.-]", "_", Path(without_archive(path)).stem)[:80]
     return f"{stem}-{digest.hexdigest()}.npz"
 
 
 def _stamp(path: str) -> list[int]:
     """Say what changes when an image does."""
     try:
+        if is_url(path):
+            with open_bytes(path) as file:
+                return [*hashlib.file_digest(file, "sha256").digest()]
         status = os.stat(path)  # noqa: PTH116 - a str, which may hold undecodable bytes
     except (OSError, ValueError):
         return []  # which decoding will report

@@ -12,6 +12,7 @@ from PIL import Image
 from .._figures import check_extension
 from .._files import atomic_write
 from .._sklearn_compat import fit_context
+from ..images.urls import without_archive
 from ._display import AttentionDisplay
 from ._features import save_patch_features
 
@@ -114,7 +115,9 @@ class OutputsMixin:
         from ._page import render_page
 
         maps = next(self._inspect([image_path], layers, "cls", "visualize_interactive"))
-        name = Path(image_path).name if isinstance(image_path, (str, os.PathLike)) else "Image"
+        name = "Image"
+        if isinstance(image_path, (str, os.PathLike)):
+            name = Path(without_archive(os.fspath(image_path))).name
         page = render_page(maps, model_name=self.model_name, title=title or name)
         with atomic_write(output_path) as file:
             file.write(page.encode("utf-8", "backslashreplace"))

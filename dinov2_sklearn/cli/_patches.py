@@ -121,10 +121,13 @@ def _split_readable(paths: list[str]) -> tuple[list[str], list[dict[str, Any]]]:
 
 def _targets(paths: list[str], folder: Path) -> Iterator[Path]:
     """Name each picture after its image, and tell apart images of one name."""
+    from ..images.urls import without_archive
+
     taken: set[Path] = set()
     for path in paths:
-        target, number = folder / f"{Path(path).stem}.png", 2
+        stem = Path(without_archive(path)).stem
+        target, number = folder / f"{stem}.png", 2
         while target in taken:
-            target, number = folder / f"{Path(path).stem}-{number}.png", number + 1
+            target, number = folder / f"{stem}-{number}.png", number + 1
         taken.add(target)
         yield target

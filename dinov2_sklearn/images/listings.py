@@ -1,13 +1,12 @@
 """Paths listed by the user, in the user's order: tables, text files, data frames, sequences."""
 
 # Names stay str, as in the module of sources.
-# ruff: noqa: PTH113
+# ruff: noqa: PTH113, PTH118, PTH120
 
 import codecs
 import csv
 import io
 import os
-import posixpath
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -159,10 +158,15 @@ def _existing_below(listing: str, listed: Sequence[str]) -> list[str]:
 
 def below_folder_of(listing: str, listed: Sequence[str]) -> list[str]:
     """Return paths, of which the relative ones count from the folder of the file or URL."""
-    # posixpath for the names at a URL, which are the same on every machine.
-    path = posixpath if is_url(listing) else os.path
-    folder = path.dirname(listing)
-    return [name if is_url(name) else path.join(folder, name) for name in listed]
+    if not is_url(listing):
+        folder = os.path.dirname(listing)
+        return [name if is_url(name) else os.path.join(folder, name) for name in listed]
+    table, separator, archive = listing.partition("::")
+    folder = table.rpartition("/")[0]
+    return [
+        name if is_url(name) or name[:1] == "/" else f"{folder}/{name}{separator}{archive}"
+        for name in listed
+    ]
 
 
 def _check_files(paths: Sequence[str], listed: Sequence[str], what: str) -> None:

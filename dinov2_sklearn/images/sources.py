@@ -128,7 +128,8 @@ def _from_path(path: str, pattern: str, recursive: bool, image_col: str) -> list
         raise ValueError(
             f"{path!r} is a file of type {extension or '(no extension)'!r}. list_images reads "
             f"folders, globs, {', '.join(_TABLES)} and .txt files, and images "
-            f"({', '.join(sorted(IMAGE_EXTENSIONS))})."
+            f"({', '.join(sorted(IMAGE_EXTENSIONS))}); those in an archive by a URL such as "
+            "'zip://::photos.zip'."
         )
     if glob.has_magic(path):
         root, files = _glob(path)
@@ -137,11 +138,17 @@ def _from_path(path: str, pattern: str, recursive: bool, image_col: str) -> list
 
 
 def _from_url(url: str, pattern: str, recursive: bool, image_col: str) -> list[str]:
-    extension = os.path.splitext(url)[1].lower()
+    name = without_archive(url)
+    extension = os.path.splitext(name)[1].lower()
     if extension in _LISTINGS:
         return _from_listing(url, extension, pattern, image_col)
-    root = url.partition("*")[0].rpartition("/")[0] if "*" in url else url
-    return _select(root, walk_url(url, recursive=recursive), pattern, f"{url!r}")
+    root = re.split(r"[*?[]", name, maxsplit=1)[0].rpartition("/")[0] if "*" in name else name
+    try:
+        return _select(root, walk_url(url, recursive=recursive), pattern, f"{url!r}")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise OSError(f"{url!r} cannot be read ({error}).") from error
 
 
 def _from_listing(path: str, extension: str, pattern: str, image_col: str) -> list[str]:
@@ -225,7 +232,7 @@ def _select(root: str, files: Iterator[str], pattern: str, what: str) -> list[st
         extension = os.path.splitext(without_archive(path))[1].lower()
         if extension not in IMAGE_EXTENSIONS:
             others[extension or "(no extension)"] += 1
-        elif accepts(path):
+        elif accepts(without_archive(path)):
             chosen.append(path)
         else:
             others[f"images that pattern={pattern!r} leaves out"] += 1

@@ -1,15 +1,16 @@
 """Images that are not on this machine's disks: URLs, by way of fsspec."""
 
+import glob
 import io
-import posixpath
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 __all__ = ["is_url", "open_bytes", "walk_url", "without_archive"]
 
 # Two letters at least: "c://" is a drive.
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
 
 
 def is_url(path: str) -> bool:
@@ -34,29 +35,68 @@ def open_bytes(path: str) -> io.BufferedReader | io.BytesIO:
     """
     if not is_url(path):
         return open(path, "rb")  # noqa: PTH123 - keeps undecodable names
-    files, name, _ = _file_system(path)
-    try:
+    with _explained(path):
+        files, name, _ = _file_system(path)
         # Whole: few file systems can seek, and one that does asks again for every piece.
         return io.BytesIO(files.cat_file(name))
+
+
+def walk_url(url: str, *, recursive: bool) -> Iterator[str]:
+    """Yield the URL of every visible file below a URL, which may hold a glob's characters.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at the URL.
+    OSError
+        If it cannot be read.
+    ImportError
+        As `open_bytes` does.
+    ValueError
+        If a name cannot be part of a URL.
+    """
+    with _explained(url):
+        files, root, archive = _file_system(url)
+        found, folder = _find(files, root, recursive)
+    if not found and not folder:
+        raise FileNotFoundError(f"There is no file, folder or glob match at {url!r}.")
+    for name in found:
+        if any(part[:1] == "." and part != "." for part in name[len(folder) :].split("/")):
+            continue
+        if "::" in name:
+            raise ValueError(
+                f"The file {name!r} at {url!r} has '::' in its name, which stands between a file "
+                "and its archive in a URL. Rename it."
+            )
+        yield files.unstrip_protocol(name) + archive
+
+
+def _find(files: Any, root: str, recursive: bool) -> tuple[list[str], str]:
+    """Return the files at or below a root, and what all their names begin with."""
+    if root and files.isfile(root):
+        return [root], root
+    if not root or files.isdir(root):
+        return files.find(root, maxdepth=None if recursive else 1), root
+    if glob.has_magic(root):
+        found = [name for name in files.glob(root) if not files.isdir(name)]
+        start = re.split(r"[*?[]", root, maxsplit=1)[0]
+        return found, start.rpartition("/")[0] if found else ""
+    return [], ""
+
+
+@contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """Turn whatever a file system raises into an OSError or an ImportError in plain words."""
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(
+            f"Reading {url!r} needs a package that is not installed: {error}"
+        ) from error
     except (OSError, MemoryError):
         raise
     except Exception as error:  # each file system has its own
         raise OSError(f"{type(error).__name__}: {error}") from error
-
-
-def walk_url(url: str, *, recursive: bool) -> Iterator[str]:
-    """Yield the URL of every visible file below a URL; one that holds ``*`` is a glob."""
-    files, root, archive = _file_system(url)
-    if "*" in root:
-        found = [name for name in files.glob(root) if not files.isdir(name)]
-    elif files.isfile(root):
-        found = [root]
-    else:
-        found = files.find(root, maxdepth=None if recursive else 1)
-    start = len(posixpath.dirname(root.partition("*")[0]))
-    for name in found:
-        if not any(part.startswith(".") for part in name[start:].split("/")):
-            yield files.unstrip_protocol(name) + archive
 
 
 def _file_system(url: str) -> tuple[Any, str, str]:
@@ -64,12 +104,6 @@ def _file_system(url: str) -> tuple[Any, str, str]:
     try:
         import fsspec
     except ImportError as error:
-        raise ImportError(
-            f"{url!r} is a URL. Reading it needs fsspec, and for most schemes one more package: "
-            "pip install fsspec"
-        ) from error
-    try:
-        files, name = fsspec.core.url_to_fs(url)
-    except ValueError as error:  # fsspec's for a scheme that it does not know
-        raise ValueError(f"{url!r} cannot be read: {error}.") from error
+        raise ImportError("pip install fsspec, and for most schemes one more") from error
+    files, name = fsspec.core.url_to_fs(url)
     return files, name, "".join(url.partition("::")[1:])

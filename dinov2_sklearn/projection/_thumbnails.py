@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..images import ImageDecodeError, load_image
 from ..images.reading import map_ahead
-from ..images.urls import is_url
+from ..images.urls import is_url, without_archive
 
 SHEET_SIDE = 1024
 UNREADABLE, LEFT_OUT = -1, -2
@@ -121,8 +121,13 @@ def link_files(paths: Sequence[str], folder: Path) -> list[str]:
 
 
 def _link(path: str, folder: Path) -> str:
-    if is_url(path):
+    if path.startswith(("http://", "https://", "file://")) and without_archive(path) == path:
         return path
+    if is_url(path):
+        raise ValueError(
+            f"A browser cannot open {path!r}. Give thumbnails='sprites', which puts the images "
+            "into the page."
+        )
     try:
         relative = os.path.relpath(path, folder)
     except ValueError:  # on another drive

@@ -118,6 +118,8 @@ def _copy(source: str, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError as error:
+        if is_url(source):
+            raise OSError(f"{source!r} cannot be copied: {error}") from error
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
             raise OSError(error.errno, error.strerror, source) from None
         with target.open("xb"):  # a disk without links: keep the name, then fill it

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..images.rgb import upright_size
-from ..images.urls import open_bytes
+from ..images.urls import is_url, open_bytes
 from ..selections import COCO, LABEL_STUDIO_PREFIX, PAGE_FORMAT
 
 __all__ = ["COLUMNS", "Picks", "choose_format"]
@@ -135,6 +135,11 @@ def _label_studio(picks: Picks) -> str:
         )
     tasks = []
     for row, name in zip(picks.rows, picks.relative(), strict=True):
+        if is_url(name):
+            raise ValueError(
+                f"Label Studio's local storage holds files, not URLs such as {name!r}: copy the "
+                "images, and write the tasks of the copies."
+            )
         details = {key: row[COLUMNS.index(key)] for key in ("rank", "index", "score", "cluster")}
         # The server reads the path from a URL's query: what has a meaning there is escaped.
         image = LABEL_STUDIO_PREFIX + quote(os.fsencode(name), safe="/")
@@ -143,6 +148,8 @@ def _label_studio(picks: Picks) -> str:
 
 
 def _relative(path: str, root: Path) -> str:
+    if is_url(path):
+        return path
     absolute, base = os.path.abspath(path), os.path.abspath(root)  # noqa: PTH100 - keeps links
     if os.path.commonpath([absolute, base]) != base:
         raise ValueError(f"{path!r} is not inside root={str(root)!r}.")

@@ -3,6 +3,7 @@
 import builtins
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -10,9 +11,16 @@ import fsspec
 import numpy as np
 import pytest
 
-from dinov2_sklearn import DINOv2Transformer, list_images
+from dinov2_sklearn import (
+    DINOv2Transformer,
+    PatchAttentionInspector,
+    ProjectionDisplay,
+    list_images,
+    load_patch_features,
+    load_selection,
+)
 from dinov2_sklearn.images import ImageDecodeError, load_image
-from dinov2_sklearn.selection import copy_images
+from dinov2_sklearn.selection import copy_images, write_selection
 
 
 @pytest.fixture
@@ -45,9 +53,8 @@ def test_a_folder_is_listed_as_one_on_disk(bucket, image_folder):
     assert all(path.startswith("memory://") for path in listed)
     assert list(listed) == sorted(listed)
     assert len(list_images(bucket, recursive=False)) == 5
-    assert len(list_images(f"{bucket}/*.png")) == len(list_images(bucket, pattern="*.png")) - sum(
-        path.endswith(".png") and "deep" in path for path in listed
-    )
+    shallow = [path for path in listed if path.endswith(".png") and "deep" not in path]
+    assert list(list_images(f"{bucket}/*.png")) == shallow
     assert list(list_images(listed[0])) == [listed[0]]
 
 
@@ -93,10 +100,90 @@ def test_a_missing_image_is_named(bucket):
 
 
 def test_an_empty_place_and_an_unknown_scheme(bucket):
-    with pytest.raises(ValueError, match=r"No images in 'memory://bucket/none'"):
+    with pytest.raises(FileNotFoundError, match="no file, folder or glob match at 'memory://buck"):
         list_images("memory://bucket/none")
-    with pytest.raises(ValueError, match="'nothing://a' cannot be read: .*nothing"):
+    with pytest.raises(ValueError, match=r"No images in 'memory://bucket'.*1 \.md"):
+        list_images("memory://bucket", pattern="*.bmp")
+    with pytest.raises(OSError, match="'nothing://a' cannot be read .*nothing"):
         list_images("nothing://a")
+
+
+def test_what_is_no_archive_is_told_for_each_image(tmp_path, image_folder, archive, tiny_dinov2):
+    (tmp_path / "text.zip").write_text("text")
+    bad = f"zip://a.png::{tmp_path / 'text.zip'}"
+    embed = DINOv2Transformer(tiny_dinov2, on_error="nan", embedding_cache=tmp_path / "cache")
+    with pytest.warns(UserWarning, match="Cannot decode 'zip://a.png::.*not a zip file"):
+        rows = embed.transform([image_folder[0], bad])
+    assert np.isfinite(rows[0]).all()
+    assert np.isnan(rows[1]).all()
+    with pytest.raises(OSError, match="cannot be read .*not a zip file"):
+        list_images(f"zip://::{tmp_path / 'text.zip'}")
+    with pytest.raises(OSError, match="'zip://none.png::.*' cannot be copied: .*none.png"):
+        copy_images([f"zip://none.png::{archive}"], tmp_path / "copies")
+
+
+def test_patterns_and_tables_reach_into_archives(archive, image_folder, tmp_path):
+    url = f"zip://::{archive}"
+    pngs = [path for path in image_folder if path.endswith(".png")]
+    assert len(list_images(url, pattern="*.png")) == len(pngs)
+    assert len(list_images(url, pattern="cam1/*")) == len(image_folder)
+    assert len(list_images(f"zip://cam1/*.png::{archive}")) == len(pngs)
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr("cam1/list.txt", Path(pngs[0]).name)
+    assert list(list_images(f"zip://cam1/list.txt::{archive}")) == [
+        f"zip://cam1/{Path(pngs[0]).name}::{archive}"
+    ]
+
+
+def test_archives_as_tar_makes_them(image_folder, tmp_path):
+    with tarfile.open(tmp_path / "photos.tar", "w") as file:
+        for path in image_folder:
+            file.add(path, f"./{Path(path).name}")
+    listed = list_images(f"tar://::{tmp_path / 'photos.tar'}")
+    assert sorted(names(listed)) == sorted(names(image_folder))
+    assert load_image(listed[0]).size
+
+
+def test_hidden_counts_below_the_root(image_folder, tmp_path):
+    hidden = tmp_path / ".hidden"
+    (hidden / ".more").mkdir(parents=True)
+    for folder in (hidden, hidden / ".more"):
+        (folder / "a.png").write_bytes(Path(image_folder[0]).read_bytes())
+    assert len(list_images(f"file://{hidden}")) == len(list_images(hidden)) == 1
+    assert len(list_images(f"file://{hidden}/?.png")) == 1
+
+
+def test_a_name_that_no_url_can_hold_is_not_passed_over(tmp_path):
+    (tmp_path / "a::b.png").touch()
+    with pytest.raises(ValueError, match="a::b.png.*Rename it"):
+        list_images(f"file://{tmp_path}")
+
+
+def test_tokens_follow_the_image_at_the_url(bucket, tiny_dinov2, tmp_path):
+    inspector = PatchAttentionInspector(tiny_dinov2)
+    first, second = list_images(bucket)[:2]
+    (before,) = inspector.save_patch_features([first], tmp_path / "tokens")
+    old = load_patch_features(before).patch_tokens
+    assert Path(before).name.startswith(Path(first).stem)
+    files = fsspec.filesystem("memory")
+    files.pipe(first.removeprefix("memory:/"), files.cat(second.removeprefix("memory:/")))
+    assert inspector.save_patch_features([first], tmp_path / "tokens") == [before]
+    assert not np.array_equal(load_patch_features(before).patch_tokens, old)
+
+
+def test_selections_keep_urls_or_refuse_them(archive, tmp_path):
+    listed = list_images(f"zip://::{archive}")
+    write_selection(tmp_path / "a.json", listed, [2, 0], format="coco", root=tmp_path)
+    assert load_selection(tmp_path / "a.json", listed).tolist() == [2, 0]
+    with pytest.raises(ValueError, match="not URLs such as 'zip://.*copy the images"):
+        write_selection(tmp_path / "b.json", listed, [0], format="label-studio", root=tmp_path)
+
+
+def test_a_page_links_only_what_a_browser_opens(archive, tmp_path):
+    listed = list_images(f"zip://::{archive}")
+    display = ProjectionDisplay(np.eye(6, 2), names=listed)
+    with pytest.raises(ValueError, match="A browser cannot open 'zip://.*sprites"):
+        display.write_html(tmp_path / "map.html", thumbnails="files")
 
 
 def test_without_fsspec_the_package_is_named(monkeypatch):
