@@ -199,11 +199,11 @@ def search(paths: list[str], embed: DINOv2Transformer) -> int:
 
 
 PEAK = """
-import resource
+from _common import peak_memory
 from dinov2_sklearn import DINOv2Transformer, extract_to_shards, list_images
 embed = DINOv2Transformer("offline", image_size=28)
 extract_to_shards(list_images({images!r}), {folder!r}, embed, verbose=False)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(peak_memory())
 """
 
 
@@ -213,12 +213,12 @@ def memory(quick: bool) -> None:
     with TemporaryDirectory() as folder:
         peaks = [peak_of_shards(Path(folder), n_images) for n_images in (few, many)]
     work = f"peak memory, {many:,} images through shards, beyond that of {few:,}"
-    shown = {"ours": f"{peaks[1]} MB", "peer": f"{peaks[0]} MB"}
+    shown = {"ours": f"{peaks[1]:.0f} MB", "peer": f"{peaks[0]:.0f} MB"}
     excess = 100 * (peaks[1] / peaks[0] - 1)
     Results().value(work, excess, "{:+.1f}%".format, at_most(5), **shown)
 
 
-def peak_of_shards(scratch: Path, n_images: int) -> int:
+def peak_of_shards(scratch: Path, n_images: int) -> float:
     """Peak memory, in MB, of a process that embeds so many links to one image."""
     (pixels,) = noise(scratch / f"pixels{n_images}", 1)
     images, folder = scratch / f"links{n_images}", scratch / f"shards{n_images}"
@@ -226,8 +226,10 @@ def peak_of_shards(scratch: Path, n_images: int) -> int:
     for i in range(n_images):
         (images / f"{i}.png").symlink_to(pixels)
     code = PEAK.format(images=str(images), folder=str(folder))
-    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    return int(run.stdout)
+    command = [sys.executable, "-c", code]
+    here = Path(__file__).parent  # of _common
+    run = subprocess.run(command, check=True, capture_output=True, cwd=here)
+    return float(run.stdout)
 
 
 PARTS = {"throughput": throughput, "fidelity": fidelity, "caching": caching, "memory": memory}

@@ -17,7 +17,7 @@ from .._files import atomic_write
 from .._progress import progress_bar
 from ..images import ImageDecodeError, Preprocessing
 from ..images.decoding import warn_of_failures
-from ..images.urls import is_url, open_bytes, without_archive
+from ..images.urls import file_digest, is_url, without_archive
 
 if TYPE_CHECKING:
     from ._look import Looker
@@ -169,10 +169,9 @@ def _file_name(path: str) -> str:
 
 def _stamp(path: str) -> list[int]:
     """Say what changes when an image does."""
+    if is_url(path):
+        return [*(file_digest(path) or b"")]
     try:
-        if is_url(path):
-            with open_bytes(path) as file:
-                return [*hashlib.file_digest(file, "sha256").digest()]
         status = os.stat(path)  # noqa: PTH116 - a str, which may hold undecodable bytes
     except (OSError, ValueError):
         return []  # which decoding will report

@@ -15,7 +15,7 @@ from ..images import ImageDecodeError, Preprocessing
 from ..images.reading import map_ahead
 from ._maths import attention_and_tokens, queries_and_keys, rollout
 from ._query import Query, query_token
-from ._seen import Seen, pixel_values, see
+from ._seen import Seen, see
 
 __all__ = ["Looker"]
 
@@ -92,7 +92,7 @@ class Looker:
         return query_token(self.query, self.backbone.checkpoint.n_registers, self.grid(seen_shape))
 
     def _pixels(self, picture: NDArray[np.uint8]) -> torch.Tensor:
-        return torch.from_numpy(pixel_values(picture, self.preprocessing)[None])
+        return torch.from_numpy(self.preprocessing.normalize(picture)[None])
 
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
         token = self.token(pixels.shape)

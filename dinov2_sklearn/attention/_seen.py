@@ -1,6 +1,6 @@
 """What the model sees of an image, and where in the image it is."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from ..images import ImageDecodeError, Preprocessing, load_image
 from ..images.rgb import upright_size
 from ..images.urls import open_bytes
 
-__all__ = ["Seen", "pixel_values", "see", "whole_patches"]
+__all__ = ["Seen", "see", "whole_patches"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,17 +49,11 @@ def see(
     left, top, right, bottom = preprocessing.window(*image.size)
     picture = preprocessing.to_display(image)
     return Seen(
-        pixels=pixel_values(picture, preprocessing),
+        pixels=preprocessing.normalize(picture),
         image=picture,
         original_shape=(height, width),
         window=(left * x, top * y, right * x, bottom * y),
     )
-
-
-def pixel_values(picture: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """Normalise a picture that is resized and cropped already."""
-    normalise = replace(preprocessing, resize=None, crop=None, multiple=None, longest_edge=None)
-    return normalise(Image.fromarray(picture))
 
 
 def _original_size(source: str | Image.Image | np.ndarray, decoded: Image.Image) -> tuple[int, int]:

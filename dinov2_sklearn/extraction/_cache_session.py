@@ -14,10 +14,10 @@ from typing import Any, Self
 import numpy as np
 
 from ..images.reading import map_ahead
-from ..images.urls import open_bytes
+from ..images.urls import file_digest
 from ._cache import EmbeddingCache
 
-__all__ = ["CacheSession", "file_digest"]
+__all__ = ["CacheSession"]
 
 # A file that changed this recently can change again within the same tick of its file system's
 # clock: its digest is used, but not remembered under its times.
@@ -238,12 +238,3 @@ def _is_recent(signature: str) -> bool:
         return True
     _, modified, changed, _ = map(int, signature.split(","))
     return time.time_ns() - max(modified, changed) < _RECENT_NANOSECONDS
-
-
-def file_digest(path: str) -> bytes | None:
-    """Digest what is at a path or URL; None where it cannot be read, which decoding will report."""
-    try:
-        with open_bytes(path) as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).digest()
-    except (OSError, ValueError):
-        return None

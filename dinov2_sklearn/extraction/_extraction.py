@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..images import ImageDecodeError
-from ._cache_session import CacheSession, file_digest
+from ..images.urls import file_digest
+from ._cache_session import CacheSession
 from ._devices import DevicePool
 from ._embedder import Batch, Recipe, embed_images
 

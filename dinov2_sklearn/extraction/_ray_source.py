@@ -1,12 +1,11 @@
 """The paths of a run on a cluster, wherever they are listed."""
 
 import os
-from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
 from ..images import list_images
-from ..images.listings import below_folder_of, is_frame
+from ..images.listings import below_folder_of, check_column, is_frame
 from ..images.urls import is_url, open_bytes
 from ._parquet_shards import import_pyarrow
 from ._shards import check_paths
@@ -42,7 +41,7 @@ def read_paths(source: Any, image_col: str) -> list[str]:
     elif hasattr(source, "iter_batches") and hasattr(source, "select_columns"):
         listed = _from_dataset(source, image_col)
     elif is_frame(source):
-        _check_column(image_col, [*source.columns], "The data frame")
+        check_column(image_col, [*source.columns], "The data frame")
         listed = source[image_col]
     else:
         listed = source
@@ -57,13 +56,13 @@ def _from_parquet(path: str, image_col: str) -> list[str]:
             f"ray.data.read_parquet({path!r})."
         )
     with open_bytes(path) as raw, parquet.ParquetFile(raw) as file:
-        _check_column(image_col, file.schema_arrow.names, repr(path))
+        check_column(image_col, file.schema_arrow.names, repr(path))
         listed = file.read([image_col])[image_col].to_pylist()
     return below_folder_of(path, check_paths(listed, _CALLER))
 
 
 def _from_dataset(dataset: Any, image_col: str) -> list[Any]:
-    _check_column(image_col, dataset.columns() or [], "The dataset")
+    check_column(image_col, dataset.columns() or [], "The dataset")
     options = dataset.context.execution_options
     was, options.preserve_order = options.preserve_order, True
     try:
@@ -71,14 +70,6 @@ def _from_dataset(dataset: Any, image_col: str) -> list[Any]:
         return [path for batch in batches for path in batch[image_col].to_pylist()]
     finally:
         options.preserve_order = was
-
-
-def _check_column(image_col: str, columns: Sequence[str], what: str) -> None:
-    if image_col not in columns:
-        raise ValueError(
-            f"{what} has no column {image_col!r}; its columns are "
-            f"{', '.join(map(repr, columns)) or 'none'}. Choose one with image_col."
-        )
 
 
 def _check_unicode(paths: list[str]) -> list[str]:

@@ -18,6 +18,7 @@ from .urls import is_url, open_bytes
 __all__ = [
     "FEW",
     "below_folder_of",
+    "check_column",
     "is_frame",
     "is_listing",
     "is_missing",
@@ -56,7 +57,7 @@ def is_missing(value: Any) -> bool:
 def read_frame(frame: Any, image_col: str) -> list[str]:
     """Return the column's paths; see `list_images`."""
     columns = list(frame.columns)
-    _check_column(image_col, columns, "The data frame")
+    check_column(image_col, columns, "The data frame")
     return read_listing(frame[image_col], f"the column {image_col!r}")
 
 
@@ -96,7 +97,7 @@ def read_csv(path: str, image_col: str) -> list[str]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         header = [name.strip() for name in next(reader, [])]
-        _check_column(image_col, header, repr(path))
+        check_column(image_col, header, repr(path))
         # Blank lines are skipped by pandas too, so that labels stay aligned.
         rows = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
@@ -140,7 +141,8 @@ def _find_delimiter(text: str, image_col: str) -> str:
     return max(_DELIMITERS, key=lambda d: (image_col in header(d), len(header(d))))
 
 
-def _check_column(image_col: str, columns: Sequence[Any], what: str) -> None:
+def check_column(image_col: str, columns: Sequence[Any], what: str) -> None:
+    """Raise a ValueError that lists the columns unless there is just one of this name."""
     count = columns.count(image_col)
     if count != 1:
         has = "has no column" if count == 0 else f"has {count} columns"

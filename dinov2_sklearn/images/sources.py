@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .listings import FEW, is_frame, is_listing, read_csv, read_frame, read_listing, read_txt
-from .urls import is_url, walk_url, without_archive
+from .urls import above_glob, is_url, walk_url, without_archive
 
 __all__ = ["IMAGE_EXTENSIONS", "list_images"]
 
@@ -142,7 +142,7 @@ def _from_url(url: str, pattern: str, recursive: bool, image_col: str) -> list[s
     extension = os.path.splitext(name)[1].lower()
     if extension in _LISTINGS:
         return _from_listing(url, extension, pattern, image_col)
-    root = re.split(r"[*?[]", name, maxsplit=1)[0].rpartition("/")[0] if "*" in name else name
+    root = above_glob(name) if "*" in name else name
     try:
         return _select(root, walk_url(url, recursive=recursive), pattern, f"{url!r}")
     except FileNotFoundError:
@@ -229,10 +229,11 @@ def _select(root: str, files: Iterator[str], pattern: str, what: str) -> list[st
     accepts = _name_filter(root, pattern)
     chosen, others = [], Counter[str]()
     for path in files:
-        extension = os.path.splitext(without_archive(path))[1].lower()
+        name = without_archive(path)
+        extension = os.path.splitext(name)[1].lower()
         if extension not in IMAGE_EXTENSIONS:
             others[extension or "(no extension)"] += 1
-        elif accepts(without_archive(path)):
+        elif accepts(name):
             chosen.append(path)
         else:
             others[f"images that pattern={pattern!r} leaves out"] += 1

@@ -1,13 +1,14 @@
 """Images that are not on this machine's disks: URLs, by way of fsspec."""
 
 import glob
+import hashlib
 import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["is_url", "open_bytes", "walk_url", "without_archive"]
+__all__ = ["above_glob", "file_digest", "is_url", "open_bytes", "walk_url", "without_archive"]
 
 # Two letters at least: "c://" is a drive.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
@@ -39,6 +40,20 @@ def open_bytes(path: str) -> io.BufferedReader | io.BytesIO:
         files, name, _ = _file_system(path)
         # Whole: few file systems can seek, and one that does asks again for every piece.
         return io.BytesIO(files.cat_file(name))
+
+
+def file_digest(path: str) -> bytes | None:
+    """Digest what is at a path or URL; None where it cannot be read, which decoding will report."""
+    try:
+        with open_bytes(path) as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).digest()
+    except (OSError, ValueError):
+        return None
+
+
+def above_glob(path: str) -> str:
+    """Return the folder above the first part of a path that holds a glob's character."""
+    return re.split(r"[*?[]", path, maxsplit=1)[0].rpartition("/")[0]
 
 
 def walk_url(url: str, *, recursive: bool) -> Iterator[str]:
@@ -79,8 +94,7 @@ def _find(files: Any, root: str, recursive: bool) -> tuple[list[str], str]:
         return files.find(root, maxdepth=None if recursive else 1), root
     if glob.has_magic(root):
         found = [name for name in files.glob(root) if not files.isdir(name)]
-        start = re.split(r"[*?[]", root, maxsplit=1)[0]
-        return found, start.rpartition("/")[0] if found else ""
+        return found, above_glob(root) if found else ""
     return [], ""
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from PIL import Image
 
 from dinov2_sklearn import (
     DINOv2Transformer,
@@ -37,16 +36,6 @@ pytestmark = pytest.mark.slow
 
 N_IMAGES, SHARD = 40, 8
 BAD = 13
-
-
-@pytest.fixture(scope="module")
-def noise(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("noise")
-    rng = np.random.default_rng(0)
-    paths = [str(folder / f"{i:03}.png") for i in range(120)]
-    for path in paths:
-        Image.fromarray(rng.integers(0, 256, (60, 60, 3), dtype=np.uint8)).save(path)
-    return paths
 
 
 @pytest.fixture(scope="module")
