@@ -44,7 +44,7 @@ def rows_of(tmp_path, part):
         ("projection/page", 4, "page for 50 images, thumbnails of 64 px"),
         ("selection/million", 4, "peak memory of all of these, beyond the data"),
         ("attention/memory", 2, "the same of the whole process"),
-        ("ray_extraction/decoding", 2, "decoding alone, one thread, JPEGs of 400 x 300"),
+        ("ray_extraction/decoding", 2, "decoding alone, one core, JPEGs of 400 x 300"),
     ],
 )
 def test_a_quick_run_prints_every_row(tmp_path, part, n_rows, title):
