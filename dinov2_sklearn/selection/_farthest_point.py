@@ -22,6 +22,7 @@ def farthest_point(
     n_picks: int,
     *,
     covered: np.ndarray | None = None,
+    near: np.ndarray | None = None,
     initial_sq_distances: np.ndarray | None = None,
     candidates: np.ndarray | None = None,
     weights: np.ndarray | None = None,
@@ -36,6 +37,9 @@ def farthest_point(
         How many rows to pick, at most the number of candidates.
     covered : ndarray of int, default=None
         Rows that count as picked before; those that are candidates can be picked all the same.
+    near : ndarray of int of shape (n,), default=None
+        For each row a covered row that may be close, or -1. It saves time where it is, and never
+        changes what is picked.
     initial_sq_distances : ndarray of shape (n,), default=None
         Squared distance of each row to what else is covered, such as rows that are not in X.
         Where nothing is covered, the first pick is `most_central`.
@@ -84,7 +88,7 @@ def farthest_point(
         return np.empty(0, dtype=np.intp), np.empty(0)
     race = _Race(X, n_picks, allowed, initial_sq_distances, weights)
     if covered is not None and len(covered):
-        race.start_from(covered)
+        race.start_from(covered, near)
     elif initial_sq_distances is None:
         center = most_central(X, allowed, weights)
         race.take(center, np.inf)
@@ -136,11 +140,11 @@ class _Race:
     def _update_priority(self, rows: np.ndarray) -> None:
         self._priority[rows] = self._priority_of(rows, self._distances.upper[rows])
 
-    def start_from(self, covered: np.ndarray) -> None:
-        """Begin with rows that are covered."""
+    def start_from(self, covered: np.ndarray, near: np.ndarray | None = None) -> None:
+        """Begin with rows that are covered, one of which may be known to be near each row."""
         for row in covered:
             self._distances.add_pick(int(row))
-        self._distances.bound_all()
+        self._distances.bound_all(near)
         self._update_priority(np.flatnonzero(self._priority >= 0))
 
     def take(self, row: int, sq_distance: float) -> None:

@@ -104,26 +104,39 @@ class LazyDistances:
         relative = self._relative_error * (norms + self._pick_norms[picks])
         return np.where(picks < 0, 0.0, 2 * (relative + self._absolute_error))
 
-    def bound_all(self) -> None:
-        """Bound every row by a pick close by, in the order of memory; none counts as seen."""
+    def bound_all(self, near: np.ndarray | None = None) -> None:
+        """Bound every row by a pick close by, in the order of memory; none counts as seen.
+
+        `near` names such a pick by its row of X, or is -1 where a pick is to be looked for.
+        """
         n, d = self._X.shape
-        for rows in row_blocks(n, max(d, self.n_picks)):
-            bounds = self._bounds_by_guess(*self.centred(rows))
+        known = np.full(n, -1 if self.n_picks > 1 else 0)  # one pick is near all rows
+        if near is not None:
+            number_of = np.full(n, -1)
+            number_of[self._pick_rows[: self.n_picks]] = np.arange(self.n_picks)
+            known = np.where(near < 0, -1, number_of[near])
+        for rows in row_blocks(n, max(d, self.n_picks) if (known < 0).any() else d):
+            block, norms = self.centred(rows)
+            guess = known[rows]
+            unknown = guess < 0
+            if unknown.any():
+                guess[unknown] = self._guess(block[unknown])
+            bounds = self._bounds_by(guess, block, norms)
             self.upper[rows] = np.minimum(self.upper[rows], bounds)
 
-    def _bounds_by_guess(self, block: np.ndarray, norms: np.ndarray) -> np.ndarray:
-        """Upper bounds of the distances of centred rows, each by one pick.
+    def _guess(self, block: np.ndarray) -> np.ndarray:
+        """Return a pick close to each of some centred rows.
 
         A bound needs no more than one pick that is close enough, and a projection mostly finds
         it at a fraction of the cost of comparing with all.
         """
-        if self.n_picks == 1:  # nothing to guess, where every row is bounded
-            guess = np.zeros(len(block), dtype=np.intp)
-        else:
-            sketches = self._sketches[: self.n_picks]
-            table = (block @ self._directions) @ (-2 * sketches.T)
-            table += np.einsum("ij,ij->i", sketches, sketches)
-            guess = table.argmin(axis=1)
+        sketches = self._sketches[: self.n_picks]
+        table = (block @ self._directions) @ (-2 * sketches.T)
+        table += np.einsum("ij,ij->i", sketches, sketches)
+        return table.argmin(axis=1)
+
+    def _bounds_by(self, guess: np.ndarray, block: np.ndarray, norms: np.ndarray) -> np.ndarray:
+        """Upper bounds of the distances of centred rows, each by one pick."""
         products = np.einsum("ij,ij->i", block, self._scaled_picks[guess])
         # Half the width would do. Once more the width, so that the same pick, when it is seen,
         # gives a smaller bound.
@@ -166,7 +179,8 @@ class LazyDistances:
         What these rows have seen stays as it is.
         """
         before = self.upper[rows]
-        self.upper[rows] = np.minimum(before, self._bounds_by_guess(block, norms))
+        bounds = self._bounds_by(self._guess(block), block, norms)
+        self.upper[rows] = np.minimum(before, bounds)
         on = matters(rows)
         self.upper[rows[on]] = before[on]
         left_behind: np.ndarray = ~on

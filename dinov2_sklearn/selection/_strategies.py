@@ -46,14 +46,14 @@ def pick_hybrid(task: Task) -> Picks:
     """
     n_far = round(task.fps_ratio * task.n_picks)
     typical, labels = pick_typical(task, task.n_picks - n_far)
-    covered = np.concatenate([task.preselected, typical])
+    covered = np.concatenate([task.preselected, typical.indices])
     candidates = task.candidates.copy()
-    candidates[typical] = False
+    candidates[typical.indices] = False
     if task.fps_scope == "global":
-        far = _farthest_given(task, covered, candidates, n_far)
+        far = _farthest_given(task, covered, candidates, n_far, near=typical.near)
     else:
         far = _farthest_within(task, labels, covered, candidates, n_far)
-    return Picks(np.concatenate([typical, far]), labels)
+    return Picks(np.concatenate([typical.indices, far]), labels)
 
 
 STRATEGIES: dict[str, Callable[[Task], Picks]] = {
@@ -84,12 +84,17 @@ def _random_order(task: Task) -> np.ndarray:
 
 
 def _farthest_given(
-    task: Task, covered: np.ndarray, candidates: np.ndarray, n_picks: int
+    task: Task,
+    covered: np.ndarray,
+    candidates: np.ndarray,
+    n_picks: int,
+    *,
+    near: np.ndarray | None = None,
 ) -> np.ndarray:
     if n_picks == 0:
         return np.empty(0, dtype=np.intp)
     indices, _ = farthest_point(
-        task.X, n_picks, covered=covered, candidates=candidates, weights=task.weights
+        task.X, n_picks, covered=covered, near=near, candidates=candidates, weights=task.weights
     )
     return indices
 

@@ -2,6 +2,7 @@
 
 import heapq
 from math import isqrt
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.metrics import euclidean_distances
@@ -18,7 +19,25 @@ FLAT_LIMIT = 10_000_000
 _INNER_TRAIN_ROWS = 32
 
 
-def pick_typical(task: Task, n_picks: int) -> tuple[np.ndarray, np.ndarray]:
+class Typical(NamedTuple):
+    """Picks, and what is known of all rows beside them.
+
+    Attributes
+    ----------
+    indices : ndarray of shape (n_picks,)
+        Picked rows.
+    mass : ndarray of shape (n_picks,)
+        What each of them stands for.
+    near : ndarray of int of shape (n,)
+        For each row the pick of its group; -1 where there is none.
+    """
+
+    indices: np.ndarray
+    mass: np.ndarray
+    near: np.ndarray
+
+
+def pick_typical(task: Task, n_picks: int) -> tuple[Typical, np.ndarray]:
     """Pick rows that stand for many others.
 
     Small data is grouped once, a group for each pick (and for each row labelled already). Large
@@ -28,20 +47,22 @@ def pick_typical(task: Task, n_picks: int) -> tuple[np.ndarray, np.ndarray]:
 
     Returns
     -------
-    indices : ndarray of shape (n_picks,)
-        Every prefix stands for as much of the data as it can: see `representative_order`.
+    typical : Typical
+        Every prefix of the picks stands for as much of the data as it can: see
+        `representative_order`.
     labels : ndarray of shape (n,)
         The cluster of every row (of the first level where there are several).
     """
     if task.n_clusters is None and n_picks and _is_small(task, n_picks):
         labels, centers = cluster_rows(task, n_picks + len(task.preselected), weighted=True)
-        picks, mass = _nearest_centroids(task, labels, centers, n_picks)
+        typical = _nearest_centroids(task, labels, centers, n_picks)
     else:
         n_wanted = task.n_picks + len(task.preselected)
         n_clusters = task.n_clusters or _n_outer_clusters(task, n_wanted)
         labels, _ = cluster_rows(task, n_clusters)
-        picks, mass = _pick_within_each(task, labels, n_picks)
-    return picks[representative_order(task, picks, mass)], labels
+        typical = _pick_within_each(task, labels, n_picks)
+    order = representative_order(task, typical.indices, typical.mass)
+    return Typical(typical.indices[order], typical.mass[order], typical.near), labels
 
 
 def _is_small(task: Task, n_picks: int) -> bool:
@@ -53,24 +74,24 @@ def _n_outer_clusters(task: Task, n_picks: int) -> int:
     return default_n_clusters(int(np.count_nonzero(task.usable)), isqrt(n_picks))
 
 
-def _pick_within_each(
-    task: Task, labels: np.ndarray, n_picks: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pick each cluster's quota inside it; also returns the mass that each pick stands for."""
+def _pick_within_each(task: Task, labels: np.ndarray, n_picks: int) -> Typical:
+    """Pick each cluster's quota inside it."""
     quotas = cluster_quotas(task, labels, n_picks, task.candidates)
     members = members_of(labels)
     mass_of = np.zeros(len(task.X))
+    near = np.full(len(task.X), -1, dtype=np.intp)
     picks = []
     for group in np.flatnonzero(quotas):
         rows = members[group][task.usable[members[group]]]
-        inner, mass = _pick_inside(task.restricted_to(rows), int(quotas[group]))
-        picks.append(rows[inner])
-        mass_of[rows[inner]] = mass
+        inner = _pick_inside(task.restricted_to(rows), int(quotas[group]))
+        picks.append(rows[inner.indices])
+        mass_of[picks[-1]] = inner.mass
+        near[rows] = np.where(inner.near < 0, -1, rows[inner.near])
     merged = interleave(picks)
-    return merged, mass_of[merged]
+    return Typical(merged, mass_of[merged], near)
 
 
-def _pick_inside(task: Task, n_picks: int) -> tuple[np.ndarray, np.ndarray]:
+def _pick_inside(task: Task, n_picks: int) -> Typical:
     """Pick rows of one cluster, a group for each pick and each labelled row."""
     n_groups = n_picks + len(task.preselected)
     if not _is_small(task, n_picks):
@@ -84,12 +105,12 @@ def _pick_inside(task: Task, n_picks: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _nearest_centroids(
     task: Task, labels: np.ndarray, centers: np.ndarray, n_picks: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Typical:
     """Pick the candidate nearest the centroid of each group, the largest groups first.
 
     A group that holds a labelled row has its turn only after the groups that hold none; where
     there are fewer groups than picks, the next nearest rows follow in the same way. Rows without
-    weight come last. Also returns the mass of each pick's group.
+    weight come last. A pick stands for the mass of its group.
     """
     rows = np.flatnonzero(task.candidates)
     group = labels[rows]
@@ -101,7 +122,9 @@ def _nearest_centroids(
     turn += np.bincount(labels[task.preselected], minlength=len(centers))[group]
     mass = group_mass(task, labels)[group]
     chosen = np.lexsort((-mass, turn, weightless))[:n_picks]
-    return rows[chosen], mass[chosen]
+    pick_of = np.full(len(centers), -1, dtype=np.intp)
+    pick_of[group[chosen[::-1]]] = rows[chosen[::-1]]  # the first of several
+    return Typical(rows[chosen], mass[chosen], pick_of[labels])
 
 
 def _rank_within(group: np.ndarray, order: np.ndarray) -> np.ndarray:
