@@ -20,6 +20,7 @@ _HOMES = {
     "PatchAttentionInspector": "attention",
     "ProjectionDisplay": "projection",
     "UMAPProjector": "projection",
+    "contact_sheet": "images",
     "extract_to_shards": "extraction",
     "extract_with_ray": "extraction",
     "list_images": "images",
@@ -44,6 +45,7 @@ __all__ = [
     "PatchAttentionInspector",
     "ProjectionDisplay",
     "UMAPProjector",
+    "contact_sheet",
     "extract_to_shards",
     "extract_with_ray",
     "list_images",
@@ -68,7 +70,7 @@ if TYPE_CHECKING:
         extract_with_ray,
         open_shards,
     )
-    from .images import ImageDataset, list_images
+    from .images import ImageDataset, contact_sheet, list_images
     from .io import Embeddings, load_embeddings, save_embeddings
     from .projection import ProjectionDisplay, UMAPProjector, projection_report
     from .selection import DiversitySampler, selection_report

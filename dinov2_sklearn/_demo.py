@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ._files import atomic_write
 from .attention import AttentionDisplay, PatchAttentionInspector
 from .datasets import make_demo_images
 from .extraction import DINOv2Transformer
-from .images import load_image
+from .images import contact_sheet
 from .io import EmbeddingsFileError, load_embeddings, save_embeddings
 from .projection import ProjectionDisplay, UMAPProjector
 from .selection import DiversitySampler, write_selection
@@ -35,10 +34,6 @@ _FILES = {
 # Two frames of each, whose parts should have the same colours.
 _COLORED = ("cat", "coffee", "motorcycle")
 _RANDOM_DRAWS = 100
-_TILE = (220, 165)
-_CAPTION = 26
-_TITLE = 48
-_GAP = 12
 
 
 @dataclass(frozen=True)
@@ -200,21 +195,11 @@ def _draw_map(
 def _write_contact_sheet(
     file: Path, paths: list[str], scenes: NDArray[np.object_], picks: NDArray[np.intp]
 ) -> None:
-    """Lay the picks out in rows, six wide, each over its rank and its scene."""
-    columns = min(6, len(picks))
-    width, height = _TILE[0] + _GAP, _TILE[1] + _CAPTION + _GAP
-    rows = -(-len(picks) // columns)
-    sheet = Image.new("RGB", (columns * width + _GAP, rows * height + _TITLE), "white")
-    draw = ImageDraw.Draw(sheet)
-    title = f"{len(picks)} of {len(paths)} images, in the order of their selection"
-    draw.text((_GAP, _GAP), title, fill="#222222", font=ImageFont.load_default(22))
-    font = ImageFont.load_default(15)
-    for i, pick in enumerate(picks):
-        left, top = _GAP + i % columns * width, _TITLE + i // columns * height
-        image = load_image(paths[pick])
-        sheet.paste(ImageOps.fit(image, _TILE, Image.Resampling.LANCZOS), (left, top))
-        caption = f"{i + 1}  {scenes[pick]}"
-        draw.text((left, top + _TILE[1] + 4), caption, fill="#444444", font=font)
+    sheet = contact_sheet(
+        [paths[pick] for pick in picks],
+        [f"{rank}  {scenes[pick]}" for rank, pick in enumerate(picks, start=1)],
+        title=f"{len(picks)} of {len(paths)} images, in the order of their selection",
+    )
     with atomic_write(file) as stream:
         sheet.save(stream, "JPEG", quality=90)
 

@@ -56,6 +56,7 @@ from dinov2_sklearn import (
     DiversitySampler,
     ProjectionDisplay,
     UMAPProjector,
+    contact_sheet,
     selection_report,
 )
 from dinov2_sklearn.images import load_image
@@ -97,25 +98,16 @@ plt.show()
 
 
 # %%
-def contact_sheet(rows, title, columns=8):
-    """Show images side by side, numbered, each under the name of its scene."""
-    n_lines = -(-len(rows) // columns)
-    figure, axes = plt.subplots(
-        n_lines, columns, figsize=(1.35 * columns, 1.22 * n_lines + 0.35), layout="constrained"
-    )
-    for ax in axes.flat:
-        ax.axis("off")
-    for number, (ax, row) in enumerate(zip(axes.flat, rows, strict=False), start=1):
-        ax.imshow(ImageOps.fit(load_image(paths[row]), (240, 180)))
-        ax.set_title(f"{number}  {scenes[row]}", loc="left", fontsize=8.5, pad=3)
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
-    plt.show()
+def show(rows, title):
+    """Show images side by side, numbered, each with the name of its scene."""
+    captions = [f"{number}  {scenes[row]}" for number, row in enumerate(rows, start=1)]
+    return contact_sheet(paths[rows], captions, title=title, columns=8, tile_size=(160, 120))
 
 
 rng = np.random.default_rng(0)
 drawn = rng.choice(len(paths), n_picks, replace=False)
 found = len(set(scenes[drawn]))
-contact_sheet(drawn, f"{n_picks} images drawn at random: {found} scenes")
+show(drawn, f"{n_picks} images drawn at random: {found} scenes")
 
 # %% [markdown]
 # ## Embed, then pick
@@ -148,7 +140,7 @@ print(f"{embeddings.shape[0]} images, {embeddings.shape[1]} numbers for each")
 
 # %%
 found = len(set(scenes[picks]))
-contact_sheet(picks, f"{n_picks} images picked by DiversitySampler: {found} scenes")
+show(picks, f"{n_picks} images picked by DiversitySampler: {found} scenes")
 
 # %% [markdown]
 # ## Where the picks are
@@ -278,7 +270,7 @@ pd.read_csv(results / "round1.csv").head()
 
 # %%
 more = DiversitySampler(n_samples=8).select(embeddings, preselected=picks)
-contact_sheet(more, "The next 8")
+show(more, "The next 8")
 
 # %% [markdown]
 # ## Where next

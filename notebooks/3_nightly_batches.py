@@ -53,7 +53,7 @@ from PIL import ImageOps
 from sklearn.metrics import recall_score, roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from dinov2_sklearn import DINOv2Transformer, DiversitySampler, UMAPProjector
+from dinov2_sklearn import DINOv2Transformer, DiversitySampler, UMAPProjector, contact_sheet
 from dinov2_sklearn.images import load_image
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#9A9A9A"
@@ -215,31 +215,28 @@ print(f"chance: {roc_auc_score(is_new_scene, novelty):.2f}")
 
 
 # %%
-def contact_sheet(rows, title):
-    """Show images side by side, each under the name of its scene."""
-    figure, axes = plt.subplots(1, len(rows), figsize=(1.2 * len(rows), 1.5), layout="constrained")
-    for ax, row in zip(axes, rows, strict=True):
-        ax.imshow(ImageOps.fit(load_image(paths[row]), (240, 180)))
-        ax.set_title(scenes[row], loc="left", fontsize=8.5, pad=3)
-        ax.axis("off")
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
-    plt.show()
+def show(rows, title):
+    """Show images side by side, each with the name of its scene."""
+    return contact_sheet(
+        paths[rows], scenes[rows], title=title, columns=len(rows), tile_size=(120, 90)
+    )
 
 
 sampler = job["select"]
 labelled = batches[0][sampler.selected_indices_]
-contact_sheet(labelled, "First night: typical images first, then far ones")
+show(labelled, "First night: typical images first, then far ones")
 
+# %%
 picked = batches[1][sampler.partial_fit(tonight).selected_indices_]
-contact_sheet(picked, "Second night: what is new comes first")
 joblib.dump(job, state)  # for tomorrow
-labelled = np.concatenate([labelled, picked])
+show(picked, "Second night: what is new comes first")
 
 # %% [markdown]
 # The order is worth a look: once everything new is covered, what follows repeats old scenes. The
 # distance of each pick to all earlier ones says where to stop for today.
 
 # %%
+labelled = np.concatenate([labelled, picked])
 for row, distance in zip(picked, sampler.pick_distances_, strict=True):
     print(f"{distance:5.1f}  {scenes[row]}{'' if scenes[row] in seen_before else '  (new)'}")
 

@@ -175,11 +175,13 @@ def count_or_share(text: str) -> int | float:
     return value
 
 
-def check_output(path: Path, *inputs: Path) -> None:
-    """Refuse a file to write that is read, or whose folder is not there, before hours of work."""
-    for given in inputs:
-        if given.exists() and path.resolve() == given.resolve():
-            raise ValueError(f"--output {str(path)!r} is one of the inputs. Name another file.")
+def check_output(path: Path, *others: Path, option: str = "--output") -> None:
+    """Refuse a file to write that is another one, or has no folder, before hours of work."""
+    for other in others:
+        if path.resolve() == other.resolve():
+            raise ValueError(
+                f"{option} {str(path)!r} is one of the inputs or outputs. Name another file."
+            )
     if not path.parent.is_dir():
         raise FileNotFoundError(f"The folder {str(path.parent)!r} does not exist. Make it first.")
     if path.is_dir():

@@ -17,6 +17,9 @@ from ._options import (
 )
 from ._report import Report
 
+_ON_SHEET = 100
+_SHEETS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+
 
 def add_to(commands: Commands) -> None:
     """Add the command."""
@@ -67,6 +70,12 @@ def add_to(commands: Commands) -> None:
         "--copy-to", type=Path, metavar="DIR", help="gather the picked images here as well"
     )
     command.add_argument("--copy-mode", choices=("copy", "symlink", "hardlink"), default="copy")
+    command.add_argument(
+        "--contact-sheet",
+        type=Path,
+        metavar="P",
+        help=f"draw the first {_ON_SHEET} picks side by side as well: a .jpg, .png or .webp",
+    )
     add_output_style(command)
     command.set_defaults(run=_run)
 
@@ -74,7 +83,10 @@ def add_to(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> Report:
     from ..selection import DiversitySampler, write_selection
 
-    check_output(arguments.output, arguments.embeddings, *arguments.exclude)
+    inputs = [arguments.embeddings, *arguments.exclude]
+    check_output(arguments.output, *inputs)
+    if arguments.contact_sheet is not None:
+        _check_sheet(arguments.contact_sheet, arguments.output, *inputs)
     rows, paths, numbers, model_name, skipped = load(arguments.embeddings)
     preselected = _preselected(arguments, paths)
     sampler = DiversitySampler(
@@ -109,7 +121,40 @@ def _run(arguments: argparse.Namespace) -> Report:
     if arguments.copy_to is not None:
         data["copies"] = _copy(arguments, picked)
         text += f"\n{arguments.copy_to}: the images"
+    if arguments.contact_sheet is not None:
+        data["contact_sheet"] = _draw_sheet(arguments, picked)
+        text += f"\n{arguments.contact_sheet}: how they look"
     return Report(text, data, skipped)
+
+
+def _check_sheet(sheet: Path, *others: Path) -> None:
+    if sheet.suffix.lower() not in _SHEETS:
+        raise ValueError(
+            f"--contact-sheet {str(sheet)!r} must be a {', '.join(_SHEETS)}: the extension says "
+            "the format."
+        )
+    check_output(sheet, *others, option="--contact-sheet")
+
+
+def _draw_sheet(arguments: argparse.Namespace, picked: list[str]) -> str:
+    from .._files import atomic_write
+    from ..images import contact_sheet
+
+    shown = picked[:_ON_SHEET]
+    title = f"{len(picked)} picks in the order of their worth"
+    if len(shown) < len(picked):
+        title = f"The first {len(shown)} of {title}"
+    file: Path = arguments.contact_sheet
+    try:
+        sheet = contact_sheet(shown, title=title)
+        with atomic_write(file) as stream:
+            sheet.save(stream, _SHEETS[file.suffix.lower()], quality=90)
+    except OSError as error:
+        raise OSError(
+            f"The selection is in {str(arguments.output)!r}, but its contact sheet could not be "
+            f"written: {error}"
+        ) from error
+    return str(file)
 
 
 def _copy(arguments: argparse.Namespace, picked: list[str]) -> list[str]:

@@ -1,13 +1,15 @@
 """The images room: files to RGB arrays.
 
 It finds image files (`list_images`), decodes them by one set of rules (`load_image`), brings them
-to the shape and the value range of a checkpoint (`Preprocessing`), and hands them to PyTorch
-(`ImageDataset`). Importing it loads numpy and Pillow; torch is loaded only by `ImageDataset`.
+to the shape and the value range of a checkpoint (`Preprocessing`), hands them to PyTorch
+(`ImageDataset`), and shows them (`contact_sheet`). Importing it loads numpy and Pillow; torch is
+loaded only by `ImageDataset`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .contact_sheet import contact_sheet
 from .decoding import ImageDecodeError, load_image
 from .inputs import check_images
 from .preprocessing import Preprocessing
@@ -22,6 +24,7 @@ __all__ = [
     "ImageDecodeError",
     "Preprocessing",
     "check_images",
+    "contact_sheet",
     "list_images",
     "load_image",
 ]

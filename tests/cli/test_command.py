@@ -19,6 +19,7 @@ from dinov2_sklearn import (
     DiversitySampler,
     PatchAttentionInspector,
     UMAPProjector,
+    contact_sheet,
     load_embeddings,
     load_selection,
     open_shards,
@@ -45,7 +46,8 @@ MAP = (
 PAGE = "visualize --embeddings all.npz --output map.html --interactive --show-images --no-axes"
 SELECT = (
     "select --embeddings all.npz --output picks.csv --n 3 --strategy hybrid --n-clusters 2 "
-    "--fps-ratio 0.5 --metric cosine --seed 1 --copy-to picked --copy-mode symlink --json --quiet"
+    "--fps-ratio 0.5 --metric cosine --seed 1 --copy-to picked --copy-mode symlink "
+    "--contact-sheet picks.jpg --json --quiet"
 )
 AGAIN = (
     "select --embeddings all.npz --output more.json --n 0.4 --exclude picks.csv --format "
@@ -116,6 +118,10 @@ def test_a_round_of_work(desk, image_folder):
     links = {link.name: link for link in Path("picked").iterdir()}
     assert links.keys() == {Path(path).name for path in found["picks"]}
     assert all(link.is_symlink() for link in links.values())
+    title = "3 picks in the order of their worth"
+    with Image.open(found["contact_sheet"]) as sheet:
+        difference = np.asarray(sheet) - np.asarray(contact_sheet(found["picks"], title=title), int)
+    assert abs(difference).mean() < 2  # what JPEG makes of it
 
     more = run(AGAIN)
     assert (more["n_picks"], more["n_excluded"]) == (3, 3)  # 0.4 of those left

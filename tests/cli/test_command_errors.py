@@ -88,6 +88,18 @@ def desk(tmp_path, monkeypatch):
         ("select --embeddings good.npz --output a.json --n 3 --format label-studio", "give that"),
         ("select --embeddings good.npz --output a.json --n 3 --format coco", "cannot be opened"),
         ("select --embeddings good.npz --output a.csv --n 3 --copy-to to", "No such file"),
+        (
+            "select --embeddings good.npz --output a.csv --n 3 --contact-sheet a.doc",
+            "'a.doc' must be a .jpg, .*the extension says",
+        ),
+        (
+            "select --embeddings good.npz --output a.csv --n 3 --contact-sheet no/a.jpg",
+            "'no' does not exist",
+        ),
+        (
+            "select --embeddings good.npz --output a.jpg --format csv --n 3 --contact-sheet a.jpg",
+            "--contact-sheet 'a.jpg' is one of the inputs or outputs",
+        ),
         ("visualize --embeddings missing.npz --output a.png", "no embeddings file"),
         ("visualize --embeddings good.npz --output a.doc", "doc"),
         ("visualize --embeddings good.npz --output a.png --interactive", "writes a .html"),

@@ -1,0 +1,159 @@
+"""Images side by side on one picture."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from .decoding import ImageDecodeError, load_image, warn_of_failures
+from .inputs import check_images
+from .reading import map_ahead
+
+__all__ = ["contact_sheet"]
+
+_TITLE_SIZE, _CAPTION_SIZE, _GAP = 22, 15, 12
+_TITLE_HEIGHT, _CAPTION_HEIGHT = 48, 26
+_PAPER, _INK, _FAINT_INK, _PLACEHOLDER = "#ffffff", "#222222", "#444444", "#d0d0d0"
+_READERS = 4
+
+
+def contact_sheet(
+    images: Any,
+    captions: Sequence[object] | None = None,
+    *,
+    title: str | None = None,
+    columns: int = 6,
+    tile_size: tuple[int, int] = (220, 165),
+) -> Image.Image:
+    """Lay images out side by side, row by row, each over a line of text.
+
+    Parameters
+    ----------
+    images : sequence of str, PathLike, PIL.Image.Image or ndarray
+        What to show, in reading order, such as ``paths[sampler.selected_indices_]``.
+    captions : sequence, default=None
+        What stands below each. None numbers them from 1, and adds the names of files.
+    title : str, default=None
+        A line above all of them.
+    columns : int, default=6
+        Images in a row.
+    tile_size : (int, int), default=(220, 165)
+        Width and height in pixels to which each image is resized, cropped around its middle.
+
+    Returns
+    -------
+    PIL.Image.Image
+        An RGB image: the last line of a notebook's cell shows it, and ``.save("sheet.jpg")`` writes
+        it.
+
+    Raises
+    ------
+    ValueError
+        If there are no images, or not as many captions; if `columns` or `tile_size` is below 1; or
+        if the sheet would have more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``.
+    TypeError
+        If an element is no image.
+
+    Warns
+    -----
+    UserWarning
+        Of images that cannot be decoded, with the cause. They are grey tiles.
+
+    Notes
+    -----
+    Text that is wider than a tile is cut in the middle. The font is Pillow's own, which knows
+    Latin letters: others are drawn as boxes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dinov2_sklearn import contact_sheet
+    >>> gray = np.full((60, 80, 3), 128, dtype=np.uint8)
+    >>> contact_sheet([gray] * 3, ["a", "b", "c"], columns=2, tile_size=(80, 60)).size
+    (196, 208)
+    """
+    checked = check_images(images, estimator_name="contact_sheet")
+    texts = _captions(checked, captions)
+    if columns < 1 or min(tile_size) < 1:
+        raise ValueError(
+            f"columns and both lengths of tile_size must be 1 or more, got {columns} and "
+            f"{tile_size}."
+        )
+    columns = min(columns, len(checked))
+    top = _GAP if title is None else _TITLE_HEIGHT
+    step = tile_size[0] + _GAP, tile_size[1] + _CAPTION_HEIGHT + _GAP
+    size = columns * step[0] + _GAP, -(-len(checked) // columns) * step[1] + top
+    _refuse_huge(size, len(checked), tile_size)
+
+    sheet = Image.new("RGB", size, _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    if title is not None:
+        _write(draw, (_GAP, _GAP), title, size[0] - 2 * _GAP, _INK, _TITLE_SIZE)
+    tiles = map_ahead(partial(_tile, size=tile_size), checked, num_workers=_READERS, ahead=16)
+    errors = []
+    for i, (tile, text) in enumerate(zip(tiles, texts, strict=True)):
+        left, upper = _GAP + i % columns * step[0], top + i // columns * step[1]
+        if isinstance(tile, ImageDecodeError):
+            errors.append(tile)
+            tile = Image.new("RGB", tile_size, _PLACEHOLDER)
+        sheet.paste(tile, (left, upper))
+        below = left, upper + tile_size[1] + 4
+        _write(draw, below, text, tile_size[0], _FAINT_INK, _CAPTION_SIZE)
+    if errors:
+        told = f"{len(errors)} of {len(checked)} images could not be decoded and are grey tiles"
+        warn_of_failures(errors, told, stacklevel=2)
+    return sheet
+
+
+def _captions(
+    images: Sequence[str | Image.Image | np.ndarray], captions: Sequence[object] | None
+) -> list[str]:
+    if captions is None:
+        names = [PurePath(image).name if isinstance(image, str) else "" for image in images]
+        return [f"{number}  {name}" for number, name in enumerate(names, start=1)]
+    texts = [str(caption) for caption in captions]
+    if len(texts) != len(images):
+        raise ValueError(f"There are {len(images)} images and {len(texts)} captions.")
+    return texts
+
+
+def _refuse_huge(size: tuple[int, int], n_images: int, tile_size: tuple[int, int]) -> None:
+    n_pixels, most = size[0] * size[1], Image.MAX_IMAGE_PIXELS
+    if most is not None and n_pixels > most:
+        raise ValueError(
+            f"A sheet of {n_images} images of {tile_size[0]} x {tile_size[1]} pixels would have "
+            f"{n_pixels / 1e6:.0f} million pixels, more than the {most / 1e6:.0f} million that "
+            "programs open. Show fewer images, or make tile_size smaller."
+        )
+
+
+def _tile(
+    image: str | Image.Image | np.ndarray, size: tuple[int, int]
+) -> Image.Image | ImageDecodeError:
+    try:
+        picture = load_image(image, min_size=max(size), exact=False)
+    except ImageDecodeError as error:
+        return error
+    return ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    text: str,
+    width: int,
+    color: str,
+    font_size: int,
+) -> None:
+    font = ImageFont.load_default(font_size)
+    # A file's name may hold line breaks, and bytes that are no text.
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    shown, n_left_out = text, 0
+    while font.getlength(shown) > width and n_left_out < len(text):
+        n_left_out += 1
+        begin = (len(text) - n_left_out) // 2
+        shown = f"{text[:begin]}...{text[begin + n_left_out :]}"
+    draw.text(place, shown, fill=color, font=font)
