@@ -61,8 +61,11 @@ format: $(VENV)/.installed-dev ## Put the code into its form
 	$(BIN)/ruff check --fix
 
 # A file's tests stay in one process: they share what is slow to make, such as the demo's results.
+# One thread for each: two processes of two threads wait for each other on two cores. Files run in
+# the order of their names, by which no slow one comes last.
 test: lint ## Check style and types, and run the tests
-	DINOV2_SKLEARN_CACHE="$(CURDIR)/$(CACHE)" $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 DINOV2_SKLEARN_CACHE="$(CURDIR)/$(CACHE)" \
+		$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 docs: notebooks $(VENV)/.installed-docs ## Build the documents into build/docs/html, warnings as errors
 	$(BIN)/python -m sphinx -E -b html -W --keep-going -d build/docs/doctrees docs build/docs/html

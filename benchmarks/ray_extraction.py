@@ -12,7 +12,6 @@ costs. Weights: "offline".
 
 import os
 import time
-from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -54,21 +53,22 @@ def compare_with_one_process(table: Results, scratch: Path, quick: bool) -> None
     torch.set_num_threads(n)
     ray.init(num_cpus=n, include_dashboard=False, log_to_driver=False)
     paths = noise(scratch / "images", 12 if quick else 150 * n, 400)
-    few, numbers = paths[: len(paths) // 4], count()
+    few, folders = paths[: len(paths) // 4], []
     embed = DINOv2Transformer("offline", dtype="float32")
 
-    def with_ray(some: list[str]) -> Path:
-        folder = scratch / f"shards{next(numbers)}"
+    def with_ray(some: list[str]) -> None:
+        folders.append(scratch / f"shards{len(folders)}")
         shard_size = max(1, len(few) // (4 * n))
-        extract_with_ray(some, folder, embed, concurrency=n, shard_size=shard_size, verbose=False)
-        return folder
+        extract_with_ray(
+            some, folders[-1], embed, concurrency=n, shard_size=shard_size, verbose=False
+        )
 
     times = alternate(
         {
-            "ray": lambda: with_ray(paths),
             "ray, few": lambda: with_ray(few),
-            "one": lambda: embed.transform(paths),
+            "ray": lambda: with_ray(paths),
             "one, few": lambda: embed.transform(few),
+            "one": lambda: embed.transform(paths),
         },
         n_rounds=1 if quick else 2,
     )
@@ -80,8 +80,8 @@ def compare_with_one_process(table: Results, scratch: Path, quick: bool) -> None
             "{:.1f} s".format,
         )
     compare_rates(table, times, len(paths), len(few))
-    rows = open_shards(with_ray(few)).embeddings
-    difference = float(np.abs(rows - embed.transform(few)).max())
+    rows = open_shards(folders[-1]).embeddings
+    difference = float(np.abs(rows - embed.transform(paths)).max())
     table.value("largest difference of a number", difference, "{:.1e}".format, at_most(1e-5))
     ray.shutdown()
 
