@@ -124,8 +124,13 @@ def test_covered_rows_count_as_picks(problem, data, small):
     initial = (difference**2).sum(axis=-1).min(axis=1)
     mask = options["candidates"]
     n_picks = len(X) if mask is None else int(mask.sum())
+    # Wherever they are said to be near, rightly or not.
+    options["near"] = data.draw(
+        st.none() | hnp.arrays(np.intp, len(X), elements=st.sampled_from([-1, *rows]))
+    )
     with sizes(**small):
         indices, sq_distances = farthest_point(X, n_picks, covered=np.array(rows), **options)
+    del options["near"]
     expected = reference(X, n_picks, initial, **options)
     assert (indices.tolist(), sq_distances.tolist()) == expected
 
@@ -249,8 +254,9 @@ def test_wide_rows_and_many_picks():
     assert_greedy(X, picks, tolerance=1e-13)
     candidates = np.ones(len(X), dtype=bool)
     candidates[picks[:400]] = False
-    rest = farthest_point(X, 200, covered=picks[:400], candidates=candidates)[0]
-    np.testing.assert_array_equal(rest, picks[400:])
+    for near in (None, rng.choice(picks[:400], len(X)), np.where(X[:, 0] > 0, picks[0], -1)):
+        rest = farthest_point(X, 200, covered=picks[:400], near=near, candidates=candidates)[0]
+        np.testing.assert_array_equal(rest, picks[400:])
 
 
 def test_read_only_memory_maps_and_slices_give_the_same_picks(tmp_path):
