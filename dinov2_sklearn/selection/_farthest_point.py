@@ -15,6 +15,8 @@ from ._lazy_distances import LazyDistances
 # greedy choice. More rows make rounds fewer and cost more each; the optimum is flat.
 _POOL_SIZE = 4096
 _FINALISTS = 1024
+# Pools in a shortlist: so many rounds go by before all rows are looked through again.
+_SHORTLIST_POOLS = 16
 
 
 def farthest_point(
@@ -129,6 +131,8 @@ class _Race:
         self._priority = np.full(len(X), -1.0)
         rows = np.flatnonzero(allowed)
         self._priority[rows] = self._priority_of(rows, self._distances.upper[rows])
+        # Rows that come before all others, and what none of these others exceeds.
+        self._shortlist, self._shortlist_bar = rows[:0], _Bar(-1.0, 0)
 
     def _priority_of(self, rows: np.ndarray, sq_distances: np.ndarray) -> np.ndarray:
         if self._weights is None:
@@ -155,9 +159,7 @@ class _Race:
 
     def run_round(self) -> None:
         """Form a pool, bring it up to date, and pick from it as long as that is exact."""
-        everyone = np.arange(len(self._priority))
-        pool, bar = _largest(self._priority, everyone, _POOL_SIZE)
-        pool = pool[self._priority[pool] >= 0]
+        pool, bar = self._next_pool()
         upper = self._distances.upper
         self._distances.refresh(
             pool, lambda rows: self._priority_of(rows, upper[rows]) >= bar.priority
@@ -169,6 +171,23 @@ class _Race:
         pool.sort()
         exact, nearest = self._distances.settle(pool)
         self._pick_among(pool, exact, nearest, bar)
+
+    def _next_pool(self) -> tuple[np.ndarray, _Bar]:
+        """Return the rows of largest priority, and the bar for the others."""
+        rows, bar = self._shortlist, self._shortlist_bar
+        # Priorities only shrink: who is still above the bar comes before all outside.
+        rows = self._still_open(rows[bar.is_cleared_by(self._priority[rows], rows)])
+        if len(rows) < _POOL_SIZE:
+            everyone = np.arange(len(self._priority))
+            rows, bar = _largest(self._priority, everyone, _SHORTLIST_POOLS * _POOL_SIZE)
+            rows = self._still_open(rows)
+        self._shortlist, self._shortlist_bar = rows, bar
+        if len(rows) <= _POOL_SIZE:
+            return rows, bar
+        return _largest(self._priority[rows], rows, _POOL_SIZE)
+
+    def _still_open(self, rows: np.ndarray) -> np.ndarray:
+        return rows[self._priority[rows] >= 0]
 
     def _pick_among(
         self, rows: np.ndarray, exact: np.ndarray, nearest: np.ndarray, bar: _Bar

@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from sklearn.utils import gen_batches
 
-# Elements of a temporary block: 16 MB of float32, small beside the data and large enough for BLAS.
-_BLOCK_SIZE = 2**22
+# Elements of a temporary block: 1 MB of float32 stays in a core's cache while it is worked on. Wide
+# rows make blocks of up to 16 MB, as long as they are too few for a product of matrices.
+_BLOCK_SIZE, _LARGEST_BLOCK_SIZE, _FEW_ROWS = 2**18, 2**22, 256
 
 
 class UnitRows:
@@ -83,4 +84,8 @@ def to_metric(sq_distances: np.ndarray, metric: str) -> np.ndarray:
 
 def row_blocks(n_rows: int, width: int) -> list[slice]:
     """Cut rows of `width` elements into blocks of a limited size."""
-    return list(gen_batches(n_rows, max(1, _BLOCK_SIZE // max(1, width)))) if n_rows else []
+    if n_rows == 0:
+        return []
+    width = max(1, width)
+    few = min(_FEW_ROWS, _LARGEST_BLOCK_SIZE // width)
+    return list(gen_batches(n_rows, max(1, few, _BLOCK_SIZE // width)))
