@@ -137,7 +137,10 @@ class LazyDistances:
 
     def _bounds_by(self, guess: np.ndarray, block: np.ndarray, norms: np.ndarray) -> np.ndarray:
         """Upper bounds of the distances of centred rows, each by one pick."""
-        products = np.einsum("ij,ij->i", block, self._scaled_picks[guess])
+        if self.n_picks == 1:
+            products = block @ self._scaled_picks[0]
+        else:
+            products = np.einsum("ij,ij->i", block, self._scaled_picks[guess])
         # Half the width would do. Once more the width, so that the same pick, when it is seen,
         # gives a smaller bound.
         width = self._widths(norms, guess)
