@@ -29,6 +29,9 @@ HEAD = """# What was measured
 Written by `make bench`; each section says when and on what machine. A ratio is how many times as
 long the peer took, of the medians of the runs; the range over the runs stands in brackets. Each
 section is printed anew by `python benchmarks/<script>.py --part <part>`.
+
+A peer that "differs from pick n" chooses otherwise at a near-tie, by its rounding or its rule; ours
+are the picks of a loop in float64, as the tests hold.
 """
 
 

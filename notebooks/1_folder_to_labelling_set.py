@@ -121,7 +121,7 @@ show(drawn, f"{n_picks} images drawn at random: {found} scenes")
 # and again the image that is least like everything picked so far. The typical ones stand for the
 # bulk of the folder, the far ones for what is rare.
 #
-# Both steps are scikit-learn estimators, so that a `Pipeline` holds them together.
+# Embedding and picking are scikit-learn estimators, so that a `Pipeline` holds them together.
 
 # %%
 pipe = Pipeline(

@@ -234,7 +234,7 @@ print(f"all scenes: {len(set(scenes))}; rank correlation {correlation:.2f}")
 #
 # ## How many picks are enough?
 #
-# The number of picks does not belong into the grid: more picks always come closer. Draw the score
+# The number of picks does not belong in the grid: more picks always come closer. Draw the score
 # over the budget instead, and look where the curve flattens. Beyond the bend, further picks only
 # repeat what is there.
 

@@ -27,7 +27,8 @@
 # picked yesterday would be picked again. So this notebook keeps what was learned, and adds to it.
 #
 # **Your own images.** Change the lines of the next cell that say so, and further down the line
-# that says which image came in which night.
+# that says which image came in which night. What counts new scenes needs images that lie in folders
+# named after them.
 
 # %%
 from dinov2_sklearn import list_images, make_demo_images
@@ -317,9 +318,9 @@ plt.show()
 #
 # ## From here to cron
 #
-# `notebooks/nightly_job.py` in the repository is this notebook as a script: it embeds what is new,
-# places it, appends its picks to a list, survives unreadable files, and ends with a status that
-# cron understands.
+# `notebooks/nightly_job.py` in the repository is a job of this kind as a script. It picks from all
+# images that were not picked yet, those of earlier nights too, appends its picks to a list with
+# their places on the map, survives unreadable files, and ends with a status that cron understands.
 
 # %% [markdown]
 # ## Where next

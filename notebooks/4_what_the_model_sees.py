@@ -34,7 +34,7 @@ from dinov2_sklearn import make_demo_images
 model = "offline"  # yours: "facebook/dinov2-with-registers-base"
 folder = "../build/demo-images"
 make_demo_images(folder)  # yours: leave this line out
-scenes = ["astronaut", "china", "cameraman", "cat", "rocket", "coins"]
+scenes = ["astronaut", "china", "cameraman", "cat", "rocket", "coins"]  # yours: six titles
 images = [f"{folder}/{scene}/{scene}_000.jpg" for scene in scenes]  # yours: six paths
 astronaut, _, cameraman, cat, rocket, coins = images
 pairs = [  # yours: two images each of a few things

@@ -1,7 +1,7 @@
-"""A nightly job: embed new images, place them on the old map, pick what adds most to earlier picks.
+"""A nightly job: embed new images, pick what adds most to earlier picks, note where it lies.
 
-The first night fits a map and starts the list. Every later night embeds only the new files, puts
-them on the same map, and appends a few images that are unlike all that were picked before.
+The first night fits a map and starts the list. Every later night embeds only the new files, appends
+a few of all images that were not picked before, and notes their places on the same map.
 
     python notebooks/nightly_job.py photos/ labelling/ --n 20
 
@@ -46,6 +46,9 @@ def main() -> int:
     picks_file = arguments.state / "picks.csv"
     earlier = read_picks(picks_file)
     labelled = np.flatnonzero(np.isin(paths, [pick["filepath"] for pick in earlier]))
+    if len(labelled) == len(paths):
+        print("nothing is left to pick")
+        return report_failed(failed)
     sampler = DiversitySampler(min(arguments.n, len(paths) - len(labelled)))
     picked = sampler.fit(embeddings, preselected=labelled).selected_indices_
 
@@ -55,6 +58,11 @@ def main() -> int:
     append_picks(picks_file, [(night, path, *point, novelty) for path, point, novelty in rows])
 
     print(f"night {night}: {len(picked)} picks of {len(paths)} images, {len(failed)} unreadable")
+    return report_failed(failed)
+
+
+def report_failed(failed: np.ndarray) -> int:
+    """Name the images that cannot be read, and return the exit status."""
     for path in failed:
         print(f"cannot be read: {path}", file=sys.stderr)
     return 3 if len(failed) else 0

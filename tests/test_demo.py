@@ -67,8 +67,8 @@ def test_version():
     [
         ([], "required: COMMAND"),
         (["paint"], "invalid choice: 'paint'"),
-        (["demo", "--n", "0"], "'0' is no positive whole number"),
-        (["demo", "--n", "many"], "'many' is no positive whole number"),
+        (["demo", "--n", "0"], "'0' is not a positive whole number"),
+        (["demo", "--n", "many"], "'many' is not a positive whole number"),
         (["demo", "--size", "3"], "unrecognized arguments: --size"),
     ],
 )

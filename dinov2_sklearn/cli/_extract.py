@@ -41,7 +41,7 @@ def add_to(commands: Commands) -> None:
         metavar="F",
         help="a .pt, .npz or .parquet file; or a folder, for more images than fit into memory",
     )
-    add_model(command, batch_size=32, dtype="auto")
+    add_model(command, batch_size=32, dtype="auto", devices="; several with commas")
     command.add_argument(
         "--layer",
         type=int,
@@ -49,7 +49,12 @@ def add_to(commands: Commands) -> None:
         metavar="N",
         help="block whose tokens are taken, negative from the end; may be repeated (default: -1)",
     )
-    command.add_argument("--pooling", choices=("cls", "mean", "cls_mean"), default="cls")
+    command.add_argument(
+        "--pooling",
+        choices=("cls", "mean", "cls_mean"),
+        default="cls",
+        help="the class token, the mean of the patches, or both (default: %(default)s)",
+    )
     command.add_argument("--normalize", action="store_true", help="scale rows to unit length")
     command.add_argument(
         "--cache",

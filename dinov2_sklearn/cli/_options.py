@@ -41,7 +41,7 @@ def add_root(command: argparse.ArgumentParser) -> None:
         "--root",
         type=Path,
         metavar="DIR",
-        help="folder that paths in COCO and Label Studio files are relative to",
+        help="folder that paths in COCO and Label Studio files count from; the latter need it",
     )
 
 
@@ -67,8 +67,10 @@ def add_source(command: argparse.ArgumentParser, flag: str = "--input") -> None:
     )
 
 
-def add_model(command: argparse.ArgumentParser, *, batch_size: int, dtype: str) -> None:
-    """Add which model runs, and how."""
+def add_model(
+    command: argparse.ArgumentParser, *, batch_size: int, dtype: str, devices: str = ""
+) -> None:
+    """Add which model runs, and how; `devices` is what else can be said of them."""
     command.add_argument(
         "--model",
         default="facebook/dinov2-base",
@@ -83,12 +85,21 @@ def add_model(command: argparse.ArgumentParser, *, batch_size: int, dtype: str) 
         "--device",
         default="auto",
         metavar="NAME",
-        help="auto, cpu, cuda, cuda:1, mps; several with commas between them (default: auto)",
+        help=f"auto, cpu, cuda, cuda:1 or mps{devices} (default: %(default)s)",
     )
     command.add_argument(
-        "--dtype", choices=("auto", "float32", "bfloat16", "float16"), default=dtype
+        "--dtype",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        default=dtype,
+        help="precision that the model computes in (default: %(default)s)",
     )
-    command.add_argument("--batch-size", type=count, default=batch_size, metavar="N")
+    command.add_argument(
+        "--batch-size",
+        type=count,
+        default=batch_size,
+        metavar="N",
+        help="images that the model sees at once (default: %(default)s)",
+    )
     command.add_argument(
         "--num-workers",
         type=count_or_zero,
@@ -150,7 +161,7 @@ def _whole(text: str, lowest: int, what: str) -> int:
     except ValueError:
         value = lowest - 1
     if value < lowest:
-        raise argparse.ArgumentTypeError(f"{text!r} is no {what}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {what}")
     return value
 
 
@@ -161,7 +172,7 @@ def share(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
 
 
@@ -171,7 +182,7 @@ def count_or_share(text: str) -> int | float:
         return count(text)
     value = share(text)
     if value == 0:
-        raise argparse.ArgumentTypeError("0 of the images are no selection")
+        raise argparse.ArgumentTypeError("a share of 0 selects nothing")
     return value
 
 

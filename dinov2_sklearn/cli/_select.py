@@ -27,10 +27,12 @@ def add_to(commands: Commands) -> None:
         commands,
         "select",
         "pick a diverse subset of embedded images",
-        "The picks come in the order of their worth: any first few of them are a selection too.",
+        "They are written in the order in which to label them; `hybrid` puts typical images first.",
     )
     add_embeddings(command)
-    command.add_argument("--output", required=True, type=Path, metavar="P", help="file to write")
+    command.add_argument(
+        "--output", required=True, type=Path, metavar="P", help="a .csv, .txt or .json to write"
+    )
     command.add_argument(
         "--n",
         required=True,
@@ -39,9 +41,15 @@ def add_to(commands: Commands) -> None:
         help="how many to pick, or a share such as 0.1",
     )
     command.add_argument(
-        "--strategy", choices=("hybrid", "fps", "cluster", "random"), default="hybrid"
+        "--strategy",
+        choices=("hybrid", "fps", "cluster", "random"),
+        default="hybrid",
+        help="typical images then far ones, far ones alone, by cluster, or at random "
+        "(default: %(default)s)",
     )
-    command.add_argument("--n-clusters", type=count, metavar="K")
+    command.add_argument(
+        "--n-clusters", type=count, metavar="K", help="clusters to look for (default: by the data)"
+    )
     command.add_argument(
         "--fps-ratio",
         type=share,
@@ -49,8 +57,15 @@ def add_to(commands: Commands) -> None:
         metavar="SHARE",
         help="hybrid's share of far picks (default: %(default)s)",
     )
-    command.add_argument("--metric", choices=("euclidean", "cosine"), default="euclidean")
-    command.add_argument("--seed", type=int, default=42, metavar="N")
+    command.add_argument(
+        "--metric",
+        choices=("euclidean", "cosine"),
+        default="euclidean",
+        help="distance between embeddings (default: %(default)s)",
+    )
+    command.add_argument(
+        "--seed", type=int, default=42, metavar="N", help="of what is random (default: %(default)s)"
+    )
     command.add_argument(
         "--exclude",
         type=Path,
@@ -69,7 +84,12 @@ def add_to(commands: Commands) -> None:
     command.add_argument(
         "--copy-to", type=Path, metavar="DIR", help="gather the picked images here as well"
     )
-    command.add_argument("--copy-mode", choices=("copy", "symlink", "hardlink"), default="copy")
+    command.add_argument(
+        "--copy-mode",
+        choices=("copy", "symlink", "hardlink"),
+        default="copy",
+        help="how they are gathered (default: %(default)s)",
+    )
     command.add_argument(
         "--contact-sheet",
         type=Path,

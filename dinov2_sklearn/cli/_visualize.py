@@ -27,7 +27,7 @@ def add_to(commands: Commands) -> None:
         help="a .png, .jpg, .svg or .pdf; or a .html to explore",
     )
     command.add_argument(
-        "--interactive", action="store_true", help="write a page; what .html means anyway"
+        "--interactive", action="store_true", help="require a page; a .html is one anyway"
     )
     command.add_argument(
         "--show-images", action="store_true", help="keep a thumbnail of each image in the page"
@@ -35,10 +35,27 @@ def add_to(commands: Commands) -> None:
     command.add_argument(
         "--n-clusters", type=count, metavar="K", help="colour the map by so many clusters"
     )
-    command.add_argument("--n-neighbors", type=count, default=15, metavar="N")
-    command.add_argument("--min-dist", type=share, default=0.1, metavar="D")
-    command.add_argument("--metric", choices=("cosine", "euclidean"), default="cosine")
-    command.add_argument("--title", metavar="TEXT")
+    command.add_argument(
+        "--n-neighbors",
+        type=count,
+        default=15,
+        metavar="N",
+        help="how far the map looks around each image (default: %(default)s)",
+    )
+    command.add_argument(
+        "--min-dist",
+        type=share,
+        default=0.1,
+        metavar="D",
+        help="how close together points may lie (default: %(default)s)",
+    )
+    command.add_argument(
+        "--metric",
+        choices=("cosine", "euclidean"),
+        default="cosine",
+        help="distance between embeddings (default: %(default)s)",
+    )
+    command.add_argument("--title", metavar="TEXT", help="a line above the map")
     command.add_argument(
         "--width", type=float, default=12, metavar="INCHES", help="default: %(default)s"
     )
@@ -46,7 +63,9 @@ def add_to(commands: Commands) -> None:
         "--height", type=float, default=10, metavar="INCHES", help="default: %(default)s"
     )
     command.add_argument("--dpi", type=count, default=150, metavar="N", help="default: %(default)s")
-    command.add_argument("--dot-size", type=float, default=50, metavar="AREA")
+    command.add_argument(
+        "--dot-size", type=float, default=50, metavar="AREA", help="default: %(default)s"
+    )
     command.add_argument("--colormap", metavar="NAME", help="a matplotlib colour map")
     command.add_argument(
         "--axes",
@@ -54,7 +73,9 @@ def add_to(commands: Commands) -> None:
         default=False,
         help="draw the axes, whose numbers have no meaning of their own (default: none)",
     )
-    command.add_argument("--seed", type=int, default=42, metavar="N")
+    command.add_argument(
+        "--seed", type=int, default=42, metavar="N", help="of the layout (default: %(default)s)"
+    )
     command.add_argument(
         "--selection", type=Path, metavar="FILE", help="circle the picks of `select`"
     )

@@ -36,4 +36,6 @@ def test_two_nights(tiny_dinov2, image_folder, tmp_path):
         picks = list(csv.DictReader(file))
     assert [pick["night"] for pick in picks] == ["1", "1", "2", "2"]
     assert len({pick["filepath"] for pick in picks}) == 4
+    _night(photos, state, tiny_dinov2)  # takes the last two
+    assert "nothing is left to pick" in _night(photos, state, tiny_dinov2).stdout
     assert _night(tmp_path / "none", state, tiny_dinov2).returncode == 1
