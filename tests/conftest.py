@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +100,21 @@ def local_ray():
         pytest.importorskip("ray.data").DataContext.get_current()
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator:
+    """A headless browser, where the machine has one. Two at once cannot be driven in a process."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    if path is None:
+        pytest.skip("there is no chromium on this machine (Debian: apt-get install chromium)")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        # Software drawing: machines that test have no graphics card.
+        flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

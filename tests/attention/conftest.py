@@ -1,7 +1,6 @@
 """The tiny checkpoints again, with attention that is far from uniform."""
 
 import shutil
-from collections.abc import Iterator
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -30,16 +29,3 @@ def tiny_dinov2(tiny_dinov2, tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_registers(tiny_registers, tmp_path_factory):
     return _sharpen(tiny_registers, tmp_path_factory.mktemp("sharp") / "registers")
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator:
-    """A headless browser, where the machine has one."""
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-    if path is None:
-        pytest.skip("there is no chromium on this machine (Debian: apt install chromium)")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()

@@ -109,13 +109,13 @@ def test_a_part_that_is_run_again_replaces_its_section_only(tmp_path):
     results = tmp_path / "results.md"
     results.write_text(
         "# What was measured\n\n## Slower or larger than wished\n\nNothing.\n\n"
-        "## selection/order\n\nold | 1 x | ≥ 2 **missed** |\n\n## attention/speed\n\nkept\n",
+        "## selection/order\n\nearlier | 1 x | ≥ 2 **missed** |\n\n## attention/speed\n\nkept\n",
         encoding="utf-8",
     )
     run = bench("selection/order", "--quick", "--output", results)
     assert run.returncode == 0, run.stderr
     text = results.read_text(encoding="utf-8")
-    assert "old" not in text
+    assert "earlier" not in text
     assert text.index("interleaved") < text.index("## attention/speed\n\nkept\n")
     assert text.count("# What was measured") == 1
     assert "wished\n\nNothing.\n" in text

@@ -1,7 +1,6 @@
 """The page of a map in a real browser, from a local file and with the network off."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +11,8 @@ from PIL import Image
 from dinov2_sklearn import load_selection
 from dinov2_sklearn.projection import ProjectionDisplay
 
-pytest.importorskip("playwright", reason="playwright drives the browser: install the dev extra")
+pytestmark = pytest.mark.slow
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"
-    ),
-]
 LAPTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 NASTY = "<img src=x onerror='window.hit=1'></script><script>window.hit=1</script>&lt;$x$.png"
@@ -34,25 +26,13 @@ SHARPNESS = np.where(np.arange(N) == 7, np.nan, np.arange(N) / 10)
 SELECTED = [40, 3, 15]
 
 
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # Software drawing: these machines have no graphics card.
-        flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def show(browser):
+def show(chromium):
     """Open a page with the network off; nothing may have gone wrong in it by the end."""
     contexts, complaints = [], []
 
     def show(path, viewport=LAPTOP, **options):
-        context = browser.new_context(viewport=viewport, offline=True, **options)
+        context = chromium.new_context(viewport=viewport, offline=True, **options)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda line: line.type == "error" and complaints.append(line.text))
