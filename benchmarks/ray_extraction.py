@@ -49,7 +49,7 @@ def overhead(quick: bool) -> None:
 
 
 def compare_with_one_process(table: Results, scratch: Path, quick: bool) -> None:
-    n = 2 if quick else len(os.sched_getaffinity(0))
+    n = 1 if quick else len(os.sched_getaffinity(0))
     torch.set_num_threads(n)
     ray.init(num_cpus=n, include_dashboard=False, log_to_driver=False)
     paths = noise(scratch / "images", 12 if quick else 150 * n, 400)
