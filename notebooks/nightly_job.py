@@ -42,6 +42,9 @@ def main() -> int:
     readable = np.isfinite(embeddings).all(axis=1)
     failed = paths[~readable]
     paths, embeddings = paths[readable], embeddings[readable]
+    if len(paths) == 0:
+        report_failed(failed)
+        raise ValueError(f"none of the {len(failed)} images can be read")
 
     picks_file = arguments.state / "picks.csv"
     earlier = read_picks(picks_file)

@@ -1,6 +1,7 @@
 """``dinov2-sklearn select``."""
 
 import argparse
+import os
 import warnings
 from pathlib import Path
 
@@ -108,6 +109,8 @@ def _run(arguments: argparse.Namespace) -> Report:
     if arguments.contact_sheet is not None:
         _check_sheet(arguments.contact_sheet, arguments.output, *inputs)
     rows, paths, numbers, model_name, skipped = load(arguments.embeddings)
+    if arguments.contact_sheet is not None:
+        _refuse_image(arguments.contact_sheet, paths)
     preselected = _preselected(arguments, paths)
     sampler = DiversitySampler(
         arguments.n,
@@ -138,11 +141,12 @@ def _run(arguments: argparse.Namespace) -> Report:
     }
     text = f"{arguments.output}: {len(picked)} of {len(paths)} images, covering radius "
     text += f"{sampler.covering_radius_:.4g}"
+    copies: list[str] = []
     if arguments.copy_to is not None:
-        data["copies"] = _copy(arguments, picked)
+        data["copies"] = copies = _copy(arguments, picked)
         text += f"\n{arguments.copy_to}: the images"
     if arguments.contact_sheet is not None:
-        data["contact_sheet"] = _draw_sheet(arguments, picked)
+        data["contact_sheet"] = _draw_sheet(arguments, picked, copies)
         text += f"\n{arguments.contact_sheet}: how they look"
     return Report(text, data, skipped)
 
@@ -156,16 +160,35 @@ def _check_sheet(sheet: Path, *others: Path) -> None:
     check_output(sheet, *others, option="--contact-sheet")
 
 
-def _draw_sheet(arguments: argparse.Namespace, picked: list[str]) -> str:
+def _refuse_image(sheet: Path, images: list[str]) -> None:
+    """Refuse a sheet that would replace an image."""
+    if not sheet.exists():
+        return
+    # A sheet that is a link would replace what it links to.
+    names = {sheet.name, sheet.resolve().name}
+    for image in images:
+        # Names first: there may be a million images, on a disk that is far away.
+        if os.path.basename(image) in names and _is_same(sheet, Path(image)):  # noqa: PTH119
+            raise FileExistsError(
+                f"--contact-sheet {str(sheet)!r} is one of the images. Name another file."
+            )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return other.exists() and one.samefile(other)
+
+
+def _draw_sheet(arguments: argparse.Namespace, picked: list[str], copies: list[str]) -> str:
     from .._files import atomic_write
     from ..images import contact_sheet
 
     shown = picked[:_ON_SHEET]
-    title = f"{len(picked)} picks in the order of their worth"
+    title = f"{len(picked)} picks, in order" if len(picked) > 1 else "1 pick"
     if len(shown) < len(picked):
         title = f"The first {len(shown)} of {title}"
     file: Path = arguments.contact_sheet
     try:
+        _refuse_image(file, copies)
         sheet = contact_sheet(shown, title=title)
         with atomic_write(file) as stream:
             sheet.save(stream, _SHEETS[file.suffix.lower()], quality=90)

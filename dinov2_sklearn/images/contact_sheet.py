@@ -1,5 +1,6 @@
 """Images side by side on one picture."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import partial
 from pathlib import PurePath
@@ -11,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from .decoding import ImageDecodeError, load_image, warn_of_failures
 from .inputs import check_images
 from .reading import map_ahead
+from .urls import is_url, without_archive
 
 __all__ = ["contact_sheet"]
 
@@ -18,6 +20,8 @@ _TITLE_SIZE, _CAPTION_SIZE, _GAP = 22, 15, 12
 _TITLE_HEIGHT, _CAPTION_HEIGHT = 48, 26
 _PAPER, _INK, _FAINT_INK, _PLACEHOLDER = "#ffffff", "#222222", "#444444", "#d0d0d0"
 _READERS = 4
+# What a JPEG file can hold, in Pillow too.
+_LONGEST_SIDE = 65_500
 
 
 def contact_sheet(
@@ -53,7 +57,8 @@ def contact_sheet(
     ------
     ValueError
         If there are no images, or not as many captions; if `columns` or `tile_size` is below 1; or
-        if the sheet would have more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``.
+        if the sheet would have more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``, or a side longer
+        than the 65,500 of a JPEG file.
     TypeError
         If an element is no image.
 
@@ -86,7 +91,7 @@ def contact_sheet(
     top = _GAP if title is None else _TITLE_HEIGHT
     step = tile_size[0] + _GAP, tile_size[1] + _CAPTION_HEIGHT + _GAP
     size = columns * step[0] + _GAP, -(-len(checked) // columns) * step[1] + top
-    _refuse_huge(size, len(checked), tile_size)
+    _refuse_huge(size, len(checked), columns, tile_size)
 
     sheet = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -112,21 +117,36 @@ def _captions(
     images: Sequence[str | Image.Image | np.ndarray], captions: Sequence[object] | None
 ) -> list[str]:
     if captions is None:
-        names = [PurePath(image).name if isinstance(image, str) else "" for image in images]
-        return [f"{number}  {name}" for number, name in enumerate(names, start=1)]
+        return [f"{number}  {_name(image)}" for number, image in enumerate(images, start=1)]
     texts = [str(caption) for caption in captions]
     if len(texts) != len(images):
         raise ValueError(f"There are {len(images)} images and {len(texts)} captions.")
     return texts
 
 
-def _refuse_huge(size: tuple[int, int], n_images: int, tile_size: tuple[int, int]) -> None:
+def _name(image: str | Image.Image | np.ndarray) -> str:
+    if not isinstance(image, str):
+        return ""
+    # What follows the question mark of a URL may be longer than the rest, and a secret.
+    path = without_archive(image).partition("?")[0] if is_url(image) else image
+    return PurePath(path).name
+
+
+def _refuse_huge(
+    size: tuple[int, int], n_images: int, columns: int, tile_size: tuple[int, int]
+) -> None:
     n_pixels, most = size[0] * size[1], Image.MAX_IMAGE_PIXELS
     if most is not None and n_pixels > most:
         raise ValueError(
             f"A sheet of {n_images} images of {tile_size[0]} x {tile_size[1]} pixels would have "
             f"{n_pixels / 1e6:.0f} million pixels, more than the {most / 1e6:.0f} million that "
             "programs open. Show fewer images, or make tile_size smaller."
+        )
+    if max(size) > _LONGEST_SIDE:
+        raise ValueError(
+            f"A sheet of {n_images} images in {columns} columns would be {size[0]} x {size[1]} "
+            f"pixels, and files hold up to {_LONGEST_SIDE} a side. Use more columns for a tall "
+            "sheet, fewer for a wide one."
         )
 
 
@@ -150,10 +170,17 @@ def _write(
 ) -> None:
     font = ImageFont.load_default(font_size)
     # A file's name may hold line breaks, and bytes that are no text.
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    shown, n_left_out = text, 0
-    while font.getlength(shown) > width and n_left_out < len(text):
-        n_left_out += 1
-        begin = (len(text) - n_left_out) // 2
-        shown = f"{text[:begin]}...{text[begin + n_left_out :]}"
-    draw.text(place, shown, fill=color, font=font)
+    text = "".join(" " if c.isspace() else c if c.isprintable() else "?" for c in text)
+
+    def without(n_letters: int) -> str:
+        begin = (len(text) - n_letters) // 2
+        return f"{text[:begin]}...{text[begin + n_letters :]}"
+
+    def fits(shown: str) -> bool:
+        return bool(font.getlength(shown) <= width)
+
+    if not fits(text):
+        n_letters = bisect_left(range(len(text)), True, key=lambda n: fits(without(n)))
+        text = without(n_letters)
+    if fits(text):  # in a narrow tile, not even the dots do
+        draw.text(place, text, fill=color, font=font)

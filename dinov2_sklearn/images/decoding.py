@@ -119,9 +119,29 @@ class _StrictTruncation:
         self._lock, self._depth = threading.Lock(), 0
 
 
+class _OneAtATime:
+    """Keeps threads from decoding one PIL image together, which mixes up its pixels.
+
+    An image that was opened is only decoded when it is first used, and may stand in a list twice.
+    Images share a few locks, since they cannot be the keys of a table that forgets them.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def __call__(self, image: Image.Image) -> threading.Lock:
+        return self._locks[id(image) // 64 % len(self._locks)]
+
+    def reset(self) -> None:
+        """Start afresh in a forked child, where no other thread is left to release a lock."""
+        self._locks = [threading.Lock() for _ in range(61)]
+
+
 _strict_truncation = _StrictTruncation()
+_one_at_a_time = _OneAtATime()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_strict_truncation.reset)
+    os.register_at_fork(after_in_child=_one_at_a_time.reset)
 
 
 def load_image(
@@ -294,7 +314,7 @@ def _load_pil(image: Image.Image) -> Image.Image:
     if 0 in image.size:
         raise ImageDecodeError(name, "the image has no pixels")
     try:
-        with _strict_truncation:
+        with _one_at_a_time(image), _strict_truncation:
             return to_upright_rgb(image)
     except (ImageDecodeError, MemoryError):
         raise

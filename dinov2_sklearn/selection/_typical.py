@@ -29,7 +29,7 @@ class Typical(NamedTuple):
     mass : ndarray of shape (n_picks,)
         What each of them stands for.
     near : ndarray of int of shape (n,)
-        For each row the pick of its group; -1 where there is none.
+        For each row the pick of its group; -1 where the group has none, or the row is unusable.
     """
 
     indices: np.ndarray

@@ -118,7 +118,7 @@ def test_a_round_of_work(desk, image_folder):
     links = {link.name: link for link in Path("picked").iterdir()}
     assert links.keys() == {Path(path).name for path in found["picks"]}
     assert all(link.is_symlink() for link in links.values())
-    title = "3 picks in the order of their worth"
+    title = "3 picks, in order"
     with Image.open(found["contact_sheet"]) as sheet:
         difference = np.asarray(sheet) - np.asarray(contact_sheet(found["picks"], title=title), int)
     assert abs(difference).mean() < 2  # what JPEG makes of it

@@ -126,6 +126,29 @@ def test_failures(desk, capsys, line, message, tiny_dinov2):
     assert {path.name for path in desk.iterdir()} - before <= {"a.csv", "a.csv.json", "to"}
 
 
+def test_a_contact_sheet_replaces_no_image(desk, capsys):
+    for i in range(20):
+        Image.new("RGB", (60, 60), (i, 0, 0)).save(f"{i}.jpg")
+    before = Path("3.jpg").read_bytes()
+    Path("link.jpg").symlink_to("3.jpg")
+    line = "select --embeddings good.npz --n 20 --output"
+    for sheet in ("3.jpg", "link.jpg", "../" + desk.name + "/3.jpg"):
+        assert main([*line.split(), "none.csv", "--contact-sheet", sheet]) == 1
+        assert f"{sheet!r} is one of the images" in capsys.readouterr().err
+    assert not Path("none.csv").exists()
+    # Links that were gathered lead to the images, too.
+    Path("to").mkdir()
+    line += " all.csv --copy-to to --copy-mode symlink --contact-sheet to/3.jpg"
+    assert main(line.split()) == 1
+    message = capsys.readouterr().err
+    assert "selection is in 'all.csv', but its contact sheet could not be written" in message
+    assert Path("3.jpg").read_bytes() == before
+    # A sheet of an earlier round is replaced.
+    for _ in range(2):
+        line = "select --embeddings good.npz --n 2 --output all.csv --contact-sheet sheet.jpg"
+        assert main(line.split()) == 0
+
+
 def test_a_name_that_the_format_cannot_hold_is_told_before_the_work(desk, capsys, tiny_dinov2):
     odd = os.fsdecode(b"folder/caf\xe9.png")
     Image.new("RGB", (60, 60)).save(odd)

@@ -88,6 +88,31 @@ def test_long_names_keep_their_begin_and_end(pictures):
     assert cut != other  # frames of one camera differ at the end of their names
 
 
+def test_the_longest_text_takes_no_longer_than_a_short_one(pictures):
+    # Hours, if it were cut letter by letter.
+    cut = contact_sheet(pictures[:1], ["w" * 10**5 + "0123"], tile_size=TILE)
+    assert cut == contact_sheet(pictures[:1], ["w" * 1000 + "0123"], tile_size=TILE)
+
+
+def test_nothing_is_written_below_a_tile_without_room_for_dots(pictures):
+    empty = contact_sheet(pictures[:1], [""], tile_size=(8, 40))
+    assert contact_sheet(pictures[:1], ["bird"], tile_size=(8, 40)) == empty
+
+
+def test_spaces_of_all_kinds_are_spaces(pictures):
+    plain = contact_sheet(pictures[:1], ["12 34"], tile_size=TILE)
+    for space in "\xa0\u202f\u3000\n":
+        assert contact_sheet(pictures[:1], [f"12{space}34"], tile_size=TILE) == plain
+
+
+def test_names_of_urls_end_before_their_query():
+    with pytest.warns(UserWarning, match="grey tiles"):
+        sheet = contact_sheet(["memory://photos/bird.png?token=a/b"], tile_size=TILE)
+    with pytest.warns(UserWarning, match="grey tiles"):
+        expected = contact_sheet(["memory://photos/bird.png"], tile_size=TILE)
+    assert sheet == expected
+
+
 def test_unreadable_images_are_grey_and_told(pictures, tmp_path):
     (tmp_path / "bad.jpg").write_text("text")
     with pytest.warns(UserWarning, match=r"1 of 2 images.*grey tiles:\n.*bad.jpg'.*not an image"):
@@ -102,6 +127,7 @@ def test_unreadable_images_are_grey_and_told(pictures, tmp_path):
         ({"columns": 0}, "must be 1 or more, got 0"),
         ({"tile_size": (0, 40)}, r"must be 1 or more, got 6 and \(0, 40\)"),
         ({"tile_size": (10_000, 10_000)}, "10000 x 10000 pixels would have 50. million pixels"),
+        ({"tile_size": (20, 14_000), "columns": 1}, r"in 1 columns would be 44 x 70202.*65500"),
     ],
 )
 def test_bad_parameters(pictures, params, message):

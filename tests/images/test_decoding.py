@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import ExifTags, Image, ImageFile
 
 from dinov2_sklearn.images import ImageDecodeError, Preprocessing, load_image
-from dinov2_sklearn.images.decoding import _StrictTruncation
+from dinov2_sklearn.images.decoding import _OneAtATime, _StrictTruncation
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 SIZE = (6, 4)
@@ -518,6 +518,23 @@ def test_threads_decode_as_one_does(tmp_path):
     with ThreadPoolExecutor(6) as pool:
         for expected, image in zip(one * 4, pool.map(load_image, paths * 4), strict=True):
             assert_array_equal(image, expected)
+
+
+def test_threads_share_an_image_that_is_not_decoded_yet(tmp_path):
+    scene_jpeg(tmp_path / "a.jpg", 640, 480)
+    expected = np.asarray(load_image(tmp_path / "a.jpg"))
+    for _ in range(5):
+        with Image.open(tmp_path / "a.jpg") as image, ThreadPoolExecutor(4) as pool:
+            for got in pool.map(load_image, [image] * 8):
+                assert_array_equal(got, expected)
+
+
+def test_no_image_stays_locked_in_a_forked_child():
+    locks, image = _OneAtATime(), Image.new("RGB", SIZE)
+    assert locks(image) is locks(image)
+    with locks(image):
+        locks.reset()  # as the child does, where the thread that holds the lock is not
+        assert locks(image).acquire(blocking=False)
 
 
 def test_pipe_is_refused_rather_than_waited_for(tmp_path):

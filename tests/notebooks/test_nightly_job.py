@@ -39,3 +39,8 @@ def test_two_nights(tiny_dinov2, image_folder, tmp_path):
     _night(photos, state, tiny_dinov2)  # takes the last two
     assert "nothing is left to pick" in _night(photos, state, tiny_dinov2).stdout
     assert _night(tmp_path / "none", state, tiny_dinov2).returncode == 1
+    for path in photos.iterdir():
+        path.write_text("text")
+    unreadable = _night(photos, state, tiny_dinov2)
+    assert unreadable.returncode == 1
+    assert "failed: none of the 7 images can be read" in unreadable.stderr

@@ -13,17 +13,21 @@ from dinov2_sklearn.selection._geometry import UnitRows
 
 
 @contextmanager
-def sizes(pool=4096, finalists=1024, step=128, block=2**22, sketch=4 * 64):
+def sizes(
+    pool=4096, shortlist=16, finalists=1024, step=128, block=2**18, few_rows=256, sketch=4 * 64
+):
     """Small sizes take small data through many rounds, pools and blocks."""
     with ExitStack() as stack:
         for module, name, value in (
             (_farthest_point, "_POOL_SIZE", pool),
+            (_farthest_point, "_SHORTLIST_POOLS", shortlist),
             (_farthest_point, "_FINALISTS", finalists),
             (_lazy_distances, "_CHUNK", pool),
             (_lazy_distances, "_FIRST_STEP", step),
             (_lazy_distances, "_LAST_STEP", 2 * step),
             (_lazy_distances, "_SKETCH_FROM", sketch),
             (_geometry, "_BLOCK_SIZE", block),
+            (_geometry, "_FEW_ROWS", few_rows),
         ):
             stack.enter_context(mock.patch.object(module, name, value))
         yield
@@ -32,9 +36,11 @@ def sizes(pool=4096, finalists=1024, step=128, block=2**22, sketch=4 * 64):
 some_sizes = st.fixed_dictionaries(
     {
         "pool": st.integers(1, 9),
+        "shortlist": st.integers(1, 3),
         "finalists": st.integers(1, 5),
         "step": st.integers(1, 3),
         "block": st.integers(1, 40),
+        "few_rows": st.integers(1, 3),
         "sketch": st.integers(1, 4),
     }
 ) | st.just({})

@@ -61,6 +61,7 @@ def test_nearest_of_a_row_does_not_depend_on_the_rows_beside_it(monkeypatch):
     centers = np.concatenate([X[:20], X[:20], -X[:20]])
     whole = nearest(X, centers)
     monkeypatch.setattr(_geometry, "_BLOCK_SIZE", 100)
+    monkeypatch.setattr(_geometry, "_FEW_ROWS", 1)
     for got, expected in zip(nearest(X, centers), whole, strict=True):
         np.testing.assert_array_equal(got, expected)
     alone = [nearest(row[None], centers) for row in X]

@@ -64,6 +64,7 @@ def test_blocks_do_not_change_the_report(X, monkeypatch):
     X, indices = X.astype(np.float32), [5, 0, 33]
     whole = selection_report(X, indices)
     monkeypatch.setattr(_geometry, "_BLOCK_SIZE", 16)
+    monkeypatch.setattr(_geometry, "_FEW_ROWS", 1)
     assert selection_report(X, indices) == whole
 
 
