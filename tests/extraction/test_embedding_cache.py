@@ -119,7 +119,7 @@ def test_file_that_changes_while_it_is_embedded_is_not_kept(embed, photos, monke
         {"scales": (1.0, 1.5)},
         {"image_size": 84},
         {"normalize": True},
-        {"dtype": "bfloat16"},
+        {"dtype": "float16"},
         {"exact_decode": True},
     ],
 )

@@ -46,9 +46,14 @@ def paths(noise, tmp_path_factory):
     return [*noise[:BAD], str(bad), *noise[BAD + 1 : N_IMAGES]]
 
 
+def _transformer(model):
+    # Not "auto", which differs from one machine to another.
+    return DINOv2Transformer(model, dtype="float32", batch_size=4, on_error="nan")
+
+
 @pytest.fixture
 def embed(tiny_dinov2):
-    return DINOv2Transformer(tiny_dinov2, batch_size=4, on_error="nan")
+    return _transformer(tiny_dinov2)
 
 
 def _extract(source, folder, embed, **params):
@@ -60,7 +65,7 @@ def _extract(source, folder, embed, **params):
 def extracted(local_ray, paths, tiny_dinov2, tmp_path_factory):
     """A finished folder, not to be changed; its files; and what one process makes of the same."""
     folder = tmp_path_factory.mktemp("extracted") / "shards"
-    embed = DINOv2Transformer(tiny_dinov2, batch_size=4, on_error="nan")
+    embed = _transformer(tiny_dinov2)
     with pytest.warns(UserWarning, match=r"1 of 40 images.*\n.*bad.png.*not an image"):
         files = _extract(paths, folder, embed)
     with pytest.warns(UserWarning, match="1 of 40 images"):
@@ -228,7 +233,7 @@ def test_killed_driver_and_killed_actor_change_nothing(local_ray, noise, embed, 
     code = (
         "import ray, sys; from dinov2_sklearn import *;"
         f"ray.init({local_ray.get_runtime_context().gcs_address!r}, log_to_driver=False);"
-        f"embed = DINOv2Transformer({embed.model_name!r}, batch_size=4);"
+        f"embed = DINOv2Transformer({embed.model_name!r}, dtype='float32', batch_size=4);"
         f"extract_with_ray(sys.argv[1:], {str(folder)!r}, embed, concurrency=2, shard_size=1)"
     )
     driver = subprocess.Popen([sys.executable, "-c", code, *noise], stderr=subprocess.DEVNULL)

@@ -30,7 +30,7 @@ NAME = "shard-000000000.parquet"
 
 @pytest.fixture
 def embed(tiny_dinov2):
-    return DINOv2Transformer(tiny_dinov2, batch_size=4)
+    return DINOv2Transformer(tiny_dinov2, dtype="float32", batch_size=4)
 
 
 @pytest.fixture

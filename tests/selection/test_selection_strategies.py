@@ -156,7 +156,8 @@ def test_typical_rows_sit_in_the_middle_of_their_group():
     for pick in picks:
         members = X[y == y[pick]]
         distance = np.linalg.norm(members - members.mean(axis=0), axis=1)
-        assert np.linalg.norm(X[pick] - members.mean(axis=0)) == distance.min()
+        # Not equal to the last bit: a norm's order of summation is that of the rows beside it.
+        assert np.linalg.norm(X[pick] - members.mean(axis=0)) <= distance.min() * (1 + 1e-12)
 
 
 def test_typical_rows_skip_groups_that_are_labelled():
