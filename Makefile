@@ -47,7 +47,7 @@ build/notebooks/%.ipynb: notebooks/%.ipynb $(VENV)/.installed-dev
 	mkdir -p build/notebooks
 	$(BIN)/jupyter-execute $< --output="../build/notebooks/{notebook_name}"
 
-bench: $(VENV)/.installed-dev ## Measure everything (an hour and a half) and write benchmarks/RESULTS.md
+bench: $(VENV)/.installed-dev ## Measure everything (40 minutes or more) and write benchmarks/RESULTS.md
 	$(BIN)/python -m pip install -c constraints.txt -e ".[bench]"
 	$(BIN)/python benchmarks $(BENCH)
 

@@ -1,6 +1,6 @@
 """Run the benchmarks and write what they measured to RESULTS.md.
 
-    python benchmarks                                # everything, about an hour and a half
+    python benchmarks                                # everything, 40 minutes or more
     python benchmarks selection attention/memory     # some scripts, or parts of them
     python benchmarks --quick --output quick.md      # a few minutes: that they run
 

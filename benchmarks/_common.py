@@ -166,4 +166,6 @@ def _processor() -> str:
             name = next(line.split(":")[1].strip() for line in file if "model name" in line)
     except (OSError, StopIteration):
         name = platform.processor()
-    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
+    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    bfloat16 = "bfloat16" if native else "no bfloat16"
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()}, {bfloat16})"

@@ -143,7 +143,7 @@ def _import_pyarrow() -> tuple[Any, Any]:
         return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
         raise ImportError(
-            ".parquet files need pyarrow. Install it with `pip install dinov2-sklearn[parquet]`, "
+            '.parquet files need pyarrow. Install it with `pip install "dinov2-sklearn[parquet]"`, '
             "or use .pt or .npz."
         ) from error
 

@@ -194,7 +194,7 @@ def _data_folder() -> Path:
     if spec is None or spec.origin is None:
         raise ImportError(
             "The demo images are cut from photographs that scikit-image installs. Install it with "
-            "`pip install dinov2-sklearn[demo]`."
+            '`pip install "dinov2-sklearn[demo]"`.'
         )
     return Path(spec.origin).parent / "data"
 

@@ -169,6 +169,8 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
         If the extension is none of the three.
     FileNotFoundError
         If there is no such file.
+    IsADirectoryError
+        If it is a folder; `open_shards` reads those of shards.
     ImportError
         If the file is a ``.parquet`` and pyarrow is not installed.
 
@@ -191,6 +193,10 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
     .parquet.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{str(path)!r} is a folder. A folder of shards is read by open_shards."
+        )
     read = format_of(path).read
     if not path.exists():
         raise FileNotFoundError(f"There is no embeddings file {str(path)!r}.")

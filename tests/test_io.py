@@ -322,6 +322,11 @@ def test_metadata_that_json_cannot_express_is_refused(tmp_path):
         )
 
 
+def test_a_folder_of_shards_is_somebody_elses(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder.*read by open_shards"):
+        load_embeddings(tmp_path)
+
+
 @pytest.mark.parametrize(("name", "message"), [("e.csv", "extension '.csv'"), ("e", "no extens")])
 def test_an_unknown_extension_is_refused(tmp_path, name, message):
     with pytest.raises(ValueError, match=message):

@@ -134,7 +134,7 @@ class _PrintCompletion(argparse.Action):
             parser.exit(
                 1,
                 "dinov2-sklearn: error: --print-completion needs shtab. Install it with "
-                "`pip install dinov2-sklearn[completion]`.\n",
+                '`pip install "dinov2-sklearn[completion]"`.\n',
             )
         print(shtab.complete(parser, str(values)))
         parser.exit()

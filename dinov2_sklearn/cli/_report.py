@@ -42,7 +42,9 @@ class Report:
         sys.stdout.flush()
         if not self.skipped:
             return
-        print(f"dinov2-sklearn: {len(self.skipped)} images were skipped:", file=sys.stderr)
+        n = len(self.skipped)
+        told = "1 image was skipped" if n == 1 else f"{n} images were skipped"
+        print(f"dinov2-sklearn: {told}:", file=sys.stderr)
         for entry in self.skipped[:_SHOWN]:
             print(f"  {entry['image_id']}: {entry['cause']}", file=sys.stderr)
         if len(self.skipped) > _SHOWN:

@@ -1,9 +1,9 @@
 """``dinov2-sklearn select``."""
 
 import argparse
-import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 from ._embeddings import add_embeddings, load
 from ._options import (
@@ -19,6 +19,8 @@ from ._options import (
 from ._report import Report
 
 _ON_SHEET = 100
+# What tells a contact sheet from other images: EXIF's tag "Software".
+_SOFTWARE_TAG, _SOFTWARE = 0x0131, "dinov2-sklearn select --contact-sheet"
 _SHEETS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 
 
@@ -109,8 +111,6 @@ def _run(arguments: argparse.Namespace) -> Report:
     if arguments.contact_sheet is not None:
         _check_sheet(arguments.contact_sheet, arguments.output, *inputs)
     rows, paths, numbers, model_name, skipped = load(arguments.embeddings)
-    if arguments.contact_sheet is not None:
-        _refuse_image(arguments.contact_sheet, paths)
     preselected = _preselected(arguments, paths)
     sampler = DiversitySampler(
         arguments.n,
@@ -141,12 +141,12 @@ def _run(arguments: argparse.Namespace) -> Report:
     }
     text = f"{arguments.output}: {len(picked)} of {len(paths)} images, covering radius "
     text += f"{sampler.covering_radius_:.4g}"
-    copies: list[str] = []
     if arguments.copy_to is not None:
-        data["copies"] = copies = _copy(arguments, picked)
+        data["copies"] = _copy(arguments, picked)
         text += f"\n{arguments.copy_to}: the images"
     if arguments.contact_sheet is not None:
-        data["contact_sheet"] = _draw_sheet(arguments, picked, copies)
+        data["contact_sheet"] = str(arguments.contact_sheet)
+        skipped = [*skipped, *_draw_sheet(arguments, picked)]
         text += f"\n{arguments.contact_sheet}: how they look"
     return Report(text, data, skipped)
 
@@ -154,33 +154,37 @@ def _run(arguments: argparse.Namespace) -> Report:
 def _check_sheet(sheet: Path, *others: Path) -> None:
     if sheet.suffix.lower() not in _SHEETS:
         raise ValueError(
-            f"--contact-sheet {str(sheet)!r} must be a {', '.join(_SHEETS)}: the extension says "
-            "the format."
+            f"--contact-sheet {str(sheet)!r} must end in {' or '.join(_SHEETS)}: the extension "
+            "says the format."
         )
     check_output(sheet, *others, option="--contact-sheet")
+    _refuse_other(sheet)
 
 
-def _refuse_image(sheet: Path, images: list[str]) -> None:
-    """Refuse a sheet that would replace an image."""
+def _refuse_other(sheet: Path) -> None:
+    """Refuse to write over an image that is no contact sheet: it may be one of a collection."""
+    from PIL import Image
+
     if not sheet.exists():
         return
-    # A sheet that is a link would replace what it links to.
-    names = {sheet.name, sheet.resolve().name}
-    for image in images:
-        # Names first: there may be a million images, on a disk that is far away.
-        if os.path.basename(image) in names and _is_same(sheet, Path(image)):  # noqa: PTH119
-            raise FileExistsError(
-                f"--contact-sheet {str(sheet)!r} is one of the images. Name another file."
-            )
+    try:
+        with Image.open(sheet) as image:
+            is_ours = image.getexif().get(_SOFTWARE_TAG) == _SOFTWARE
+    except OSError:
+        is_ours = False
+    if not is_ours:
+        raise FileExistsError(
+            f"--contact-sheet {str(sheet)!r} exists and is no contact sheet. Name another file, or "
+            "remove it first."
+        )
 
 
-def _is_same(one: Path, other: Path) -> bool:
-    return other.exists() and one.samefile(other)
+def _draw_sheet(arguments: argparse.Namespace, picked: list[str]) -> list[dict[str, Any]]:
+    """Write the sheet, and return the images that are missing on it."""
+    from PIL import Image
 
-
-def _draw_sheet(arguments: argparse.Namespace, picked: list[str], copies: list[str]) -> str:
     from .._files import atomic_write
-    from ..images import contact_sheet
+    from ..images.contact_sheet import draw_sheet
 
     shown = picked[:_ON_SHEET]
     title = f"{len(picked)} picks, in order" if len(picked) > 1 else "1 pick"
@@ -188,16 +192,25 @@ def _draw_sheet(arguments: argparse.Namespace, picked: list[str], copies: list[s
         title = f"The first {len(shown)} of {title}"
     file: Path = arguments.contact_sheet
     try:
-        _refuse_image(file, copies)
-        sheet = contact_sheet(shown, title=title)
+        _refuse_other(file)  # which may have been gathered just now
+        sheet, errors = draw_sheet(shown, title=title)
+        mark = Image.Exif()
+        mark[_SOFTWARE_TAG] = _SOFTWARE
         with atomic_write(file) as stream:
-            sheet.save(stream, _SHEETS[file.suffix.lower()], quality=90)
+            sheet.save(stream, _SHEETS[file.suffix.lower()], quality=90, exif=mark)
     except OSError as error:
         raise OSError(
             f"The selection is in {str(arguments.output)!r}, but its contact sheet could not be "
             f"written: {error}"
         ) from error
-    return str(file)
+    if errors:
+        warnings.warn(
+            f"{len(errors)} of {len(shown)} images on {str(file)!r} are grey: they cannot be read "
+            "now. Relative paths count from the folder in which `extract` ran.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return [{"image_id": error.source, "cause": error.reason} for error in errors]
 
 
 def _copy(arguments: argparse.Namespace, picked: list[str]) -> list[str]:

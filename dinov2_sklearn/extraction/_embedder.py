@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "Recipe", "embed_images"]
 
-# On a CPU, batches of about this many tokens are worked off at once, however large batch_size is:
-# the activations of more do not stay in its caches (benchmarks/extraction.py shows the effect).
-_CPU_TOKENS = 1600
+# On a CPU, tokens whose channels take about this many bytes each are worked off at once, however
+# large batch_size is: 1600 of float32, 3200 of bfloat16. The activations of more do not stay in its
+# caches (benchmarks/extraction.py shows the effect).
+_CPU_BYTES_A_CHANNEL = 6400
+# Fewer tokens than these are multiplied in another order of summation there, and what bfloat16
+# rounds then comes out otherwise (seen below some 760, on a Xeon with AMX, oneDNN of torch 2.13).
+_CPU_LEAST_TOKENS = 1024
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,8 @@ class _Forward:
         scales = [self._stack(pixels) for pixels in zip(*images, strict=True)]
         if not self.runners:
             self.runners = [BatchRunner(self._embed, self._images_at_once(s)) for s in scales]
-        parts = [run(pixels) for run, pixels in zip(self.runners, scales, strict=True)]
+        runs = zip(self.runners, scales, strict=True)
+        parts = [run(self._padded(pixels, run.batch_size))[: len(images)] for run, pixels in runs]
         embeddings = torch.cat(parts, dim=1)
         if self.recipe.normalize:
             embeddings = torch.nn.functional.normalize(embeddings, dim=1)
@@ -194,9 +199,20 @@ class _Forward:
     def _images_at_once(self, pixels: "torch.Tensor") -> int:
         if self.backbone.device.type != "cpu":
             return self.batch_size
+        n_bytes = self._n_tokens(pixels) * self.recipe.dtype.itemsize
+        return min(self.batch_size, max(1, _CPU_BYTES_A_CHANNEL // n_bytes))
+
+    def _padded(self, pixels: "torch.Tensor", images_at_once: int) -> "torch.Tensor":
+        """Repeat an image where few would be left over, so that no row depends on their number."""
+        n_left = len(pixels) % images_at_once
+        if n_left == 0 or self.backbone.device.type != "cpu" or self.recipe.dtype.itemsize == 4:
+            return pixels
+        n_least = min(images_at_once, -(-_CPU_LEAST_TOKENS // self._n_tokens(pixels)))
+        return pixels[[*range(len(pixels)), *[0] * (n_least - n_left)]]
+
+    def _n_tokens(self, pixels: "torch.Tensor") -> int:
         height, width = pixels.shape[-2:]
-        n_tokens = height * width // self.recipe.checkpoint.patch_size**2
-        return min(self.batch_size, max(1, _CPU_TOKENS // max(1, n_tokens)))
+        return max(1, height * width // self.recipe.checkpoint.patch_size**2)
 
     def _stack(self, pixels: Sequence[np.ndarray]) -> "torch.Tensor":
         import torch

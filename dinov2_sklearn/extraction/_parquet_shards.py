@@ -165,5 +165,6 @@ def import_pyarrow() -> tuple[Any, Any]:
         return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
         raise ImportError(
-            "Shards of parquet need pyarrow. Install it with `pip install dinov2-sklearn[parquet]`."
+            "Shards of parquet need pyarrow. Install it with "
+            '`pip install "dinov2-sklearn[parquet]"`.'
         ) from error

@@ -185,7 +185,7 @@ def _import_ray() -> Any:
         import ray.data
     except ImportError as error:
         raise ImportError(
-            "extract_with_ray needs Ray Data. Install it with `pip install dinov2-sklearn[ray]`."
+            'extract_with_ray needs Ray Data. Install it with `pip install "dinov2-sklearn[ray]"`.'
         ) from error
     return ray
 
@@ -242,7 +242,7 @@ def _ask_a_worker(
     ray: Any, transformer: DINOv2Transformer, ids: Sequence[str], options: dict[str, Any]
 ) -> dict[str, Any]:
     """Have one worker say what embeddings it would make: its hardware decides on the dtype."""
-    _warn_if_no_gpu(ray, options["num_gpus"])
+    _warn_if_waiting(ray, options)
     some = _absolute(ids[:: max(1, len(ids) // _N_LOOKED_FOR)])
     here = [path for path in some if os.path.exists(path)]  # noqa: PTH110
     try:
@@ -269,15 +269,20 @@ def _ask_a_worker(
     return found
 
 
-def _warn_if_no_gpu(ray: Any, num_gpus: float) -> None:
+def _warn_if_waiting(ray: Any, options: dict[str, Any]) -> None:
+    """Warn if no node has what an actor needs, since Ray waits for one without a word."""
     if not ray.is_initialized():
         ray.init()
-    if ray.cluster_resources().get("GPU", 0) < min(1, num_gpus):
-        warnings.warn(
-            f"num_gpus={num_gpus}, but the Ray cluster has no GPU now: waiting for one to join.",
-            UserWarning,
-            stacklevel=4,
-        )
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for kind, parameter in (("GPU", "num_gpus"), ("CPU", "num_cpus")):
+        most = max((node.get(kind, 0) for node in nodes), default=0)
+        if most < options[parameter]:
+            warnings.warn(
+                f"Each actor needs {parameter}={options[parameter]}, but no node of the Ray "
+                f"cluster has more than {most:g} now: waiting for one to join.",
+                UserWarning,
+                stacklevel=4,
+            )
 
 
 @contextmanager

@@ -198,14 +198,15 @@ def open_shards(folder: str | os.PathLike[str], *, verify: bool = False) -> Shar
     >>> open_shards("nowhere/")
     Traceback (most recent call last):
         ...
-    FileNotFoundError: 'nowhere' is no folder of shards: it has no 'manifest.json'. Make one with
-    extract_to_shards.
+    FileNotFoundError: There is no folder 'nowhere'.
     """
     folder = Path(folder).expanduser()
     if not manifest_file(folder).is_file():
         raise FileNotFoundError(
-            f"{str(folder)!r} is no folder of shards: it has no 'manifest.json'. Make one with "
-            "extract_to_shards."
+            f"{str(folder)!r} is no folder of shards: it has no manifest. Make one with "
+            "extract_to_shards or extract_with_ray."
+            if folder.is_dir()
+            else f"There is no folder {str(folder)!r}."
         )
     try:
         manifest = read_manifest(folder)

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import partial
+from numbers import Integral
 from pathlib import PurePath
 from typing import Any
 
@@ -81,23 +82,39 @@ def contact_sheet(
     (196, 208)
     """
     checked = check_images(images, estimator_name="contact_sheet")
-    texts = _captions(checked, captions)
-    if columns < 1 or min(tile_size) < 1:
+    sheet, errors = draw_sheet(checked, captions, title=title, columns=columns, tile_size=tile_size)
+    if errors:
+        told = f"{len(errors)} of {len(checked)} images could not be decoded and are grey tiles"
+        warn_of_failures(errors, told, stacklevel=2)
+    return sheet
+
+
+def draw_sheet(
+    images: Sequence[str | Image.Image | np.ndarray],
+    captions: Sequence[object] | None = None,
+    *,
+    title: str | None = None,
+    columns: int = 6,
+    tile_size: tuple[int, int] = (220, 165),
+) -> tuple[Image.Image, list[ImageDecodeError]]:
+    """Draw what `contact_sheet` returns; return that, and why images are missing on it."""
+    texts = _captions(images, captions)
+    if not (_is_count(columns) and np.shape(tile_size) == (2,) and all(map(_is_count, tile_size))):
         raise ValueError(
-            f"columns and both lengths of tile_size must be 1 or more, got {columns} and "
-            f"{tile_size}."
+            "columns and both lengths of tile_size must be whole numbers of 1 or more, got "
+            f"{columns!r} and {tile_size!r}."
         )
-    columns = min(columns, len(checked))
+    columns = min(columns, len(images))
     top = _GAP if title is None else _TITLE_HEIGHT
     step = tile_size[0] + _GAP, tile_size[1] + _CAPTION_HEIGHT + _GAP
-    size = columns * step[0] + _GAP, -(-len(checked) // columns) * step[1] + top
-    _refuse_huge(size, len(checked), columns, tile_size)
+    size = columns * step[0] + _GAP, -(-len(images) // columns) * step[1] + top
+    _refuse_huge(size, len(images), columns, tile_size)
 
     sheet = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(sheet)
     if title is not None:
-        _write(draw, (_GAP, _GAP), title, size[0] - 2 * _GAP, _INK, _TITLE_SIZE)
-    tiles = map_ahead(partial(_tile, size=tile_size), checked, num_workers=_READERS, ahead=16)
+        _write(draw, (_GAP, _GAP), str(title), size[0] - 2 * _GAP, _INK, _TITLE_SIZE)
+    tiles = map_ahead(partial(_tile, size=tile_size), images, num_workers=_READERS, ahead=16)
     errors = []
     for i, (tile, text) in enumerate(zip(tiles, texts, strict=True)):
         left, upper = _GAP + i % columns * step[0], top + i // columns * step[1]
@@ -107,10 +124,11 @@ def contact_sheet(
         sheet.paste(tile, (left, upper))
         below = left, upper + tile_size[1] + 4
         _write(draw, below, text, tile_size[0], _FAINT_INK, _CAPTION_SIZE)
-    if errors:
-        told = f"{len(errors)} of {len(checked)} images could not be decoded and are grey tiles"
-        warn_of_failures(errors, told, stacklevel=2)
-    return sheet
+    return sheet, errors
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, Integral) and int(value) >= 1
 
 
 def _captions(

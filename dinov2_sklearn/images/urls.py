@@ -88,7 +88,8 @@ def walk_url(url: str, *, recursive: bool) -> Iterator[str]:
 
 def _find(files: Any, root: str, recursive: bool) -> tuple[list[str], str]:
     """Return the files at or below a root, and what all their names begin with."""
-    if root and files.isfile(root):
+    # Of a folder at http:// fsspec says that it is a file as well.
+    if root and root[-1] != "/" and files.isfile(root):
         return [root], root
     if not root or files.isdir(root):
         return files.find(root, maxdepth=None if recursive else 1), root

@@ -144,7 +144,7 @@ def test_pictures_of_attention(desk):
     text = run(ROLLOUT)
     assert "rollout: 10 pictures" in text
     text = run(PCA, status=3)
-    assert "1 images were skipped" in text
+    assert "1 image was skipped" in text
     assert "photos/bad.png: the PNG file is truncated or damaged" in text
     for folder in ("pca", "rollout"):
         assert {path.name for path in Path(folder).iterdir()} == {

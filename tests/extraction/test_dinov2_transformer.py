@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from dinov2_sklearn import DINOv2Transformer
-from dinov2_sklearn.images import ImageDecodeError
+from dinov2_sklearn.images import ImageDecodeError, load_image
 
 
 @pytest.fixture
@@ -113,6 +113,18 @@ def test_batches_and_threads_do_not_change_rows(tiny_dinov2, image_folder, param
         DINOv2Transformer(tiny_dinov2).transform(many),
         atol=1e-5,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [4, 32])
+def test_how_many_images_there_are_does_not_change_a_row(image_folder, batch_size):
+    """Products of few rows are computed in another way where the processor has bfloat16."""
+    embed = DINOv2Transformer("offline", dtype="bfloat16", batch_size=batch_size)
+    paths = [*image_folder, *image_folder, *image_folder]
+    images = [np.rot90(load_image(path), i % 4) for i, path in enumerate(paths)]
+    rows = embed.transform(images)
+    for n in (1, 2, 3, 5, 13):
+        np.testing.assert_array_equal(embed.transform(images[:n]), rows[:n])
 
 
 def test_paths_images_and_arrays_give_the_same_rows(tiny_dinov2, image_folder):

@@ -26,7 +26,7 @@ from dinov2_sklearn import (
 )
 from dinov2_sklearn.extraction._manifest import OtherShardsError
 from dinov2_sklearn.extraction._parquet_shards import Shard
-from dinov2_sklearn.extraction._ray import _warn_of_errors
+from dinov2_sklearn.extraction._ray import _warn_if_waiting, _warn_of_errors
 from dinov2_sklearn.io import EmbeddingsFileError
 
 ray = pytest.importorskip("ray")
@@ -295,6 +295,16 @@ def test_model_that_only_the_driver_sees(local_ray, noise, embed, tmp_path):
     finally:
         os.close(number)
         os.close(far)
+
+
+def test_what_no_node_has_is_told_of(local_ray, recwarn):
+    _warn_if_waiting(local_ray, {"num_gpus": 1, "num_cpus": 2})
+    assert not recwarn
+    with (
+        pytest.warns(UserWarning, match="needs num_gpus=4, but no node .* more than 1 now"),
+        pytest.warns(UserWarning, match="needs num_cpus=64, but no node .* more than 2 now"),
+    ):
+        _warn_if_waiting(local_ray, {"num_gpus": 4, "num_cpus": 64})
 
 
 def test_bad_parameters_are_told_before_any_work(local_ray, noise, embed, tmp_path):

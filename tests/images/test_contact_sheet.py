@@ -124,8 +124,11 @@ def test_unreadable_images_are_grey_and_told(pictures, tmp_path):
     ("params", "message"),
     [
         ({"captions": ["a"]}, "5 images and 1 captions"),
-        ({"columns": 0}, "must be 1 or more, got 0"),
-        ({"tile_size": (0, 40)}, r"must be 1 or more, got 6 and \(0, 40\)"),
+        ({"columns": 0}, "whole numbers of 1 or more, got 0"),
+        ({"columns": 2.0}, "whole numbers of 1 or more, got 2.0"),
+        ({"tile_size": (0, 40)}, r"1 or more, got 6 and \(0, 40\)"),
+        ({"tile_size": 40}, "1 or more, got 6 and 40"),
+        ({"tile_size": (40.5, 40)}, r"1 or more, got 6 and \(40.5, 40\)"),
         ({"tile_size": (10_000, 10_000)}, "10000 x 10000 pixels would have 50. million pixels"),
         ({"tile_size": (20, 14_000), "columns": 1}, r"in 1 columns would be 44 x 70202.*65500"),
     ],

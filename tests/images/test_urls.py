@@ -20,6 +20,7 @@ from dinov2_sklearn import (
     load_selection,
 )
 from dinov2_sklearn.images import ImageDecodeError, load_image
+from dinov2_sklearn.images.urls import _find
 from dinov2_sklearn.selection import copy_images, write_selection
 
 
@@ -45,6 +46,16 @@ def archive(image_folder, tmp_path):
 
 def names(paths):
     return [Path(path.partition("::")[0]).name for path in paths]
+
+
+def test_a_folder_on_the_web_is_a_folder_although_it_can_be_read_like_a_file():
+    class Web:
+        isfile = isdir = staticmethod(lambda name: True)
+        find = staticmethod(lambda name, maxdepth: [f"{name}a.jpg"])
+
+    folder = "http://host/photos/"
+    assert _find(Web, folder, True) == ([f"{folder}a.jpg"], folder)
+    assert _find(Web, f"{folder}a.jpg", True) == ([f"{folder}a.jpg"], f"{folder}a.jpg")
 
 
 def test_a_folder_is_listed_as_one_on_disk(bucket, image_folder):
