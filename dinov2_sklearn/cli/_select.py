@@ -170,7 +170,7 @@ def _refuse_other(sheet: Path) -> None:
     try:
         with Image.open(sheet) as image:
             is_ours = image.getexif().get(_SOFTWARE_TAG) == _SOFTWARE
-    except OSError:
+    except Exception:  # whatever Pillow says of it, it is none of ours
         is_ours = False
     if not is_ours:
         raise FileExistsError(

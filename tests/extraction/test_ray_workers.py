@@ -214,5 +214,5 @@ def test_bad_parameters(embed, image_folder, tmp_path, params, message):
 
 def test_ray_is_named_where_it_is_missing(embed, image_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ImportError, match=r"pip install dinov2-sklearn\[ray\]"):
+    with pytest.raises(ImportError, match=r"pip install .dinov2-sklearn\[ray\]"):
         extract_with_ray(image_folder, tmp_path / "a", embed, concurrency=1)
