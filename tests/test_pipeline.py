@@ -54,6 +54,13 @@ def test_from_paths_to_a_subset_of_the_map(pipe, paths):
     np.testing.assert_array_equal(pipe.transform(paths), subset)
 
 
+@pytest.mark.parametrize("estimator", [UMAPProjector(), DiversitySampler(n_samples=3)])
+@pytest.mark.parametrize("form", [list, np.array, lambda p: np.array(p, dtype=object)])
+def test_paths_without_the_embedding_step_are_told_of(paths, estimator, form):
+    with pytest.raises(ValueError, match="X holds paths, such as '.*', where embeddings are want"):
+        estimator.fit(form(paths))
+
+
 def test_unseen_paths_are_placed_and_picked_from(pipe, paths):
     pipe.fit(paths[:25])
     subset = pipe.transform(paths[25:])

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._inputs import refuse_paths
 from .._sklearn_compat import Interval, StrOptions, fit_context
 from .._versioned import VersionedMixin
 from ._layout import (
@@ -306,6 +307,7 @@ class UMAPProjector(
         return tags
 
     def _validate(self, X: ArrayLike, reset: bool) -> NDArray[np.float32]:
+        refuse_paths(X)
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and an error
             data = validate_data(
                 self, X, dtype=np.float32, order="C", ensure_all_finite=False, reset=reset

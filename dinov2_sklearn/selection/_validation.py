@@ -7,6 +7,8 @@ import numpy as np
 from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import validate_data
 
+from .._inputs import refuse_paths
+
 # Elements looked at in one step when all rows are scanned: a few MB, whatever the data's size.
 _SCAN_SIZE = 2**20
 
@@ -17,6 +19,7 @@ def check_rows(X: Any, metric: str, *, estimator: Any = None, reset: bool = True
     With an `estimator`, its ``n_features_in_`` and ``feature_names_in_`` are set (`reset`) or
     compared. float32 and float64 input is not copied.
     """
+    refuse_paths(X)
     # Half precision becomes float32; all else that is no float becomes float64.
     half = getattr(X, "dtype", None) == np.float16
     dtypes = [np.float32, np.float64] if half else [np.float64, np.float32]
