@@ -161,11 +161,13 @@ def machine() -> str:
 def _processor() -> str:
     import torch
 
+    from dinov2_sklearn.backbone.loading import resolve_dtype
+
     try:
         with open("/proc/cpuinfo") as file:  # noqa: PTH123
             name = next(line.split(":")[1].strip() for line in file if "model name" in line)
     except (OSError, StopIteration):
         name = platform.processor()
-    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    native = resolve_dtype("auto", torch.device("cpu")) == torch.bfloat16
     bfloat16 = "bfloat16" if native else "no bfloat16"
     return f"{name} ({torch.backends.cpu.get_cpu_capability()}, {bfloat16})"

@@ -17,6 +17,7 @@ from .urls import is_url, without_archive
 
 __all__ = ["contact_sheet"]
 
+_COLUMNS, _TILE_SIZE = 6, (220, 165)
 _TITLE_SIZE, _CAPTION_SIZE, _GAP = 22, 15, 12
 _TITLE_HEIGHT, _CAPTION_HEIGHT = 48, 26
 _PAPER, _INK, _FAINT_INK, _PLACEHOLDER = "#ffffff", "#222222", "#444444", "#d0d0d0"
@@ -30,8 +31,8 @@ def contact_sheet(
     captions: Sequence[object] | None = None,
     *,
     title: str | None = None,
-    columns: int = 6,
-    tile_size: tuple[int, int] = (220, 165),
+    columns: int = _COLUMNS,
+    tile_size: tuple[int, int] = _TILE_SIZE,
 ) -> Image.Image:
     """Lay images out side by side, row by row, each over a line of text.
 
@@ -94,8 +95,8 @@ def draw_sheet(
     captions: Sequence[object] | None = None,
     *,
     title: str | None = None,
-    columns: int = 6,
-    tile_size: tuple[int, int] = (220, 165),
+    columns: int = _COLUMNS,
+    tile_size: tuple[int, int] = _TILE_SIZE,
 ) -> tuple[Image.Image, list[ImageDecodeError]]:
     """Draw what `contact_sheet` returns; return that, and why images are missing on it."""
     texts = _captions(images, captions)

@@ -13,23 +13,25 @@ from dinov2_sklearn.selection._geometry import UnitRows
 
 
 @contextmanager
-def sizes(
-    pool=4096, shortlist=16, finalists=1024, step=128, block=2**18, few_rows=256, sketch=4 * 64
-):
-    """Small sizes take small data through many rounds, pools and blocks."""
+def sizes(**small):
+    """Small sizes take small data through many rounds, pools and blocks; others stay."""
     with ExitStack() as stack:
-        for module, name, value in (
-            (_farthest_point, "_POOL_SIZE", pool),
-            (_farthest_point, "_SHORTLIST_POOLS", shortlist),
-            (_farthest_point, "_FINALISTS", finalists),
-            (_lazy_distances, "_CHUNK", pool),
-            (_lazy_distances, "_FIRST_STEP", step),
-            (_lazy_distances, "_LAST_STEP", 2 * step),
-            (_lazy_distances, "_SKETCH_FROM", sketch),
-            (_geometry, "_BLOCK_SIZE", block),
-            (_geometry, "_FEW_ROWS", few_rows),
-        ):
-            stack.enter_context(mock.patch.object(module, name, value))
+        for size, value in small.items():
+            for module, name, new in {
+                "pool": [
+                    (_farthest_point, "_POOL_SIZE", value),
+                    (_lazy_distances, "_CHUNK", value),
+                ],
+                "shortlist": [(_farthest_point, "_SHORTLIST_POOLS", value)],
+                "finalists": [(_farthest_point, "_FINALISTS", value)],
+                "step": [
+                    (_lazy_distances, "_FIRST_STEP", value),
+                    (_lazy_distances, "_LAST_STEP", 2 * value),
+                ],
+                "block": [(_geometry, "_BLOCK_SIZE", value), (_geometry, "_FEW_ROWS", 1)],
+                "sketch": [(_lazy_distances, "_SKETCH_FROM", value)],
+            }[size]:
+                stack.enter_context(mock.patch.object(module, name, new))
         yield
 
 
@@ -40,7 +42,6 @@ some_sizes = st.fixed_dictionaries(
         "finalists": st.integers(1, 5),
         "step": st.integers(1, 3),
         "block": st.integers(1, 40),
-        "few_rows": st.integers(1, 3),
         "sketch": st.integers(1, 4),
     }
 ) | st.just({})
@@ -115,7 +116,7 @@ def test_matches_the_definition(problem, data, small):
 def test_row_whose_bound_is_a_guess_is_searched():
     """A pick of smaller norm, so of a smaller error, bounded it; a farther one is seen first."""
     X = np.array([[2.0], [0], [0], [0], [0], [-1], [-2]], dtype=np.float32)
-    with sizes(pool=1, finalists=1, step=1, block=1, sketch=1):
+    with sizes(pool=1, shortlist=1, finalists=1, step=1, block=1, sketch=1):
         indices, sq_distances = farthest_point(X, 7, covered=np.array([0]))
     assert indices[:3].tolist() == [6, 1, 5]
     assert sq_distances.tolist() == [16, 4, 1, 0, 0, 0, 0]
