@@ -51,10 +51,11 @@ bench: $(VENV)/.installed-dev ## Measure everything (40 minutes or more) and wri
 	$(BIN)/python -m pip install -c constraints.txt -e ".[bench]"
 	$(BIN)/python benchmarks $(BENCH)
 
-lint: $(VENV)/.installed-dev ## Check style and types
+lint: $(VENV)/.installed-dev ## Check style, types, and which room imports which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(VENV)/.installed-dev ## Put the code into its form
 	$(BIN)/ruff format
@@ -63,7 +64,7 @@ format: $(VENV)/.installed-dev ## Put the code into its form
 # A file's tests stay in one process: they share what is slow to make, such as the demo's results.
 # One thread for each: two processes of two threads wait for each other on two cores. Files run in
 # the order of their names, by which no slow one comes last.
-test: lint ## Check style and types, and run the tests
+test: lint ## Lint, and run the tests
 	OMP_NUM_THREADS=1 DINOV2_SKLEARN_CACHE="$(CURDIR)/$(CACHE)" \
 		$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 

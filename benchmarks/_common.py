@@ -161,7 +161,7 @@ def machine() -> str:
 def _processor() -> str:
     import torch
 
-    from dinov2_sklearn.backbone.loading import resolve_dtype
+    from dinov2_sklearn.backbone._loading import resolve_dtype
 
     try:
         with open("/proc/cpuinfo") as file:  # noqa: PTH123

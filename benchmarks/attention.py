@@ -27,9 +27,9 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 
 from dinov2_sklearn import PatchAttentionInspector, make_demo_images
 from dinov2_sklearn.backbone import find_checkpoint
-from dinov2_sklearn.backbone.forward import forward_tokens
-from dinov2_sklearn.backbone.loading import load_backbone
-from dinov2_sklearn.backbone.offline import _installed_onnx_file, convert_onnx_backbone
+from dinov2_sklearn.backbone._forward import forward_tokens
+from dinov2_sklearn.backbone._loading import load_backbone
+from dinov2_sklearn.backbone._offline import _installed_onnx_file, convert_onnx_backbone
 
 BATCH = 8
 

@@ -29,8 +29,8 @@ from dinov2_sklearn import (
     make_demo_images,
 )
 from dinov2_sklearn.backbone import find_checkpoint
-from dinov2_sklearn.backbone.forward import forward_tokens
-from dinov2_sklearn.backbone.loading import load_backbone, resolve_device, resolve_dtype
+from dinov2_sklearn.backbone._forward import forward_tokens
+from dinov2_sklearn.backbone._loading import load_backbone, resolve_device, resolve_dtype
 
 SMALL, BIG = "small images", "12-megapixel JPEGs"
 

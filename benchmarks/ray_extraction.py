@@ -30,7 +30,7 @@ from dinov2_sklearn import (
     list_images,
     open_shards,
 )
-from dinov2_sklearn.images.reading import ImageReader
+from dinov2_sklearn.images._reading import ImageReader
 
 
 def noise(folder: Path, n_images: int, width: int) -> list[str]:

@@ -19,8 +19,8 @@ from _selection_evidence import print_evidence, print_order, print_ratios
 from sklearn.cluster import KMeans
 
 from dinov2_sklearn import DiversitySampler
+from dinov2_sklearn.neighbors._distances import own_center_sq_distances
 from dinov2_sklearn.selection._clusters import kmeans
-from dinov2_sklearn.selection._distances import own_center_sq_distances
 
 show = "{:.2f} s".format
 

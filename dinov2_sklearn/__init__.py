@@ -7,28 +7,28 @@ nor matplotlib.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from ._version import __version__ as __version__
 
 _HOMES = {
     "AttentionDisplay": "attention",
     "DINOV2_MODELS": "backbone",
     "DINOv2Transformer": "extraction",
     "DiversitySampler": "selection",
-    "EmbeddingCache": "extraction",
+    "EmbeddingCache": "io",
     "Embeddings": "io",
     "ImageDataset": "images",
     "PatchAttentionInspector": "attention",
     "ProjectionDisplay": "projection",
     "UMAPProjector": "projection",
-    "contact_sheet": "images",
+    "contact_sheet": "drawing",
     "extract_to_shards": "extraction",
     "extract_with_ray": "extraction",
     "list_images": "images",
     "load_embeddings": "io",
-    "load_selection": "selections",
+    "load_selection": "selection",
     "load_patch_features": "attention",
     "make_demo_images": "datasets",
-    "open_shards": "extraction",
+    "open_shards": "io",
     "projection_report": "projection",
     "save_embeddings": "io",
     "selection_report": "selection",
@@ -63,18 +63,18 @@ if TYPE_CHECKING:
     from .attention import AttentionDisplay, PatchAttentionInspector, load_patch_features
     from .backbone import DINOV2_MODELS
     from .datasets import make_demo_images
-    from .extraction import (
-        DINOv2Transformer,
+    from .drawing import contact_sheet
+    from .extraction import DINOv2Transformer, extract_to_shards, extract_with_ray
+    from .images import ImageDataset, list_images
+    from .io import (
         EmbeddingCache,
-        extract_to_shards,
-        extract_with_ray,
+        Embeddings,
+        load_embeddings,
         open_shards,
+        save_embeddings,
     )
-    from .images import ImageDataset, contact_sheet, list_images
-    from .io import Embeddings, load_embeddings, save_embeddings
     from .projection import ProjectionDisplay, UMAPProjector, projection_report
-    from .selection import DiversitySampler, selection_report
-    from .selections import load_selection
+    from .selection import DiversitySampler, load_selection, selection_report
 
 
 def __getattr__(name: str) -> Any:

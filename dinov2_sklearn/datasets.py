@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from ._files import atomic_write
+from .utils import atomic_write
 
 __all__ = ["make_demo_images"]
 

@@ -120,6 +120,6 @@ def chromium() -> Iterator:
 @pytest.fixture(scope="session")
 def offline_onnx():
     """The ONNX file behind the offline checkpoint."""
-    from dinov2_sklearn.backbone.offline import _installed_onnx_file
+    from dinov2_sklearn.backbone._offline import _installed_onnx_file
 
     return _installed_onnx_file()

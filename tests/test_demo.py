@@ -12,8 +12,8 @@ from PIL import Image
 
 import dinov2_sklearn
 from dinov2_sklearn import load_embeddings
-from dinov2_sklearn._demo import _embed
 from dinov2_sklearn.cli import main
+from dinov2_sklearn.cli._run_demo import _embed
 
 pytestmark = pytest.mark.slow
 
@@ -186,6 +186,6 @@ def test_an_interrupted_run_says_so_without_a_traceback(tmp_path, monkeypatch, c
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dinov2_sklearn._demo.make_demo_images", interrupted)
+    monkeypatch.setattr("dinov2_sklearn.cli._run_demo.make_demo_images", interrupted)
     assert main(["demo", "--output", str(tmp_path)]) == 130
     assert capsys.readouterr().err.endswith("dinov2-sklearn: interrupted\n")

@@ -15,8 +15,8 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
-from dinov2_sklearn import DINOv2Transformer, DiversitySampler, UMAPProjector, _versioned
-from dinov2_sklearn._versioned import PickleVersionWarning
+from dinov2_sklearn import DINOv2Transformer, DiversitySampler, UMAPProjector
+from dinov2_sklearn.utils import PickleVersionWarning, _versioned
 
 
 @pytest.fixture(scope="module")

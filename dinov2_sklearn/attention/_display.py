@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.utils.validation import check_is_fitted
 
-from .._figures import SavableFigureMixin
+from ..drawing import SavableFigureMixin
 from ..images import check_images
 from ._maps import AttentionMaps
 from ._query import Query

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._files import atomic_write
-from .._progress import progress_bar
-from ..images import ImageDecodeError, Preprocessing
+from ..images import ImageDecodeError, ImageRef, Preprocessing
 from ..images.decoding import warn_of_failures
-from ..images.urls import file_digest, is_url, without_archive
+from ..utils import atomic_write, progress_bar
 
 if TYPE_CHECKING:
     from ._look import Looker
@@ -130,7 +128,7 @@ def save_patch_features(
     failed = {todo[position] for position in errors}
     if failed:
         told = f"{len(errors)} of {len(files)} images could not be decoded and have no file"
-        warn_of_failures(errors.values(), told, stacklevel=4)
+        warn_of_failures(errors.values(), told)
     found = [None if path in failed else str(files[path]) for path in paths]
     return np.array(found, dtype=object)
 
@@ -161,21 +159,18 @@ def _settings(looker: "Looker", model_name: str, dtype: str) -> dict[str, Any]:
 
 def _file_name(path: str) -> str:
     """Name a file after its image, and apart from images of the same name elsewhere."""
-    absolute = path if is_url(path) else os.path.abspath(path)  # noqa: PTH100
-    digest = hashlib.blake2b(os.fsencode(absolute), digest_size=8)
-    stem = re.sub(r"[^\w.-]", "_", Path(without_archive(path)).stem)[:80]
+    ref = ImageRef(path)
+    digest = hashlib.blake2b(os.fsencode(ref.absolute), digest_size=8)
+    stem = re.sub(r"[^\w.-]", "_", ref.stem)[:80]
     return f"{stem}-{digest.hexdigest()}.npz"
 
 
 def _stamp(path: str) -> list[int]:
     """Say what changes when an image does."""
-    if is_url(path):
-        return [*(file_digest(path) or b"")]
-    try:
-        status = os.stat(path)  # noqa: PTH116 - a str, which may hold undecodable bytes
-    except (OSError, ValueError):
-        return []  # which decoding will report
-    return [status.st_size, status.st_mtime_ns]
+    ref = ImageRef(path)
+    if ref.is_url:
+        return [*(ref.digest() or b"")]
+    return [*(ref.stamp() or ())[:2]]  # size and time of the last write
 
 
 def _is_done(file: Path, path: str, settings: dict[str, Any]) -> bool:

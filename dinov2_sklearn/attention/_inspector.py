@@ -1,6 +1,5 @@
 """PatchAttentionInspector: images to the attention of a Vision Transformer."""
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
@@ -10,10 +9,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from .._sklearn_compat import StrOptions, fit_context
-from .._versioned import VersionedMixin
 from ..backbone import BackboneMixin, Checkpoint
 from ..images import Preprocessing, check_images
+from ..utils import StrOptions, VersionedMixin, fit_context, warn
 from ._maps import Again, AttentionMaps
 from ._outputs import ImageLike, OutputsMixin
 from ._patch_pca import PatchSample
@@ -188,7 +186,7 @@ class PatchAttentionInspector(
         CheckpointError
             If the checkpoint cannot be found.
         """
-        images, checkpoint = self._start(X, stacklevel=4)
+        images, checkpoint = self._start(X)
         sample = PatchSample(len(images))
         for maps in self._look_at_layer(images[:: sample.step], checkpoint, "cls"):
             sample.add(maps.patch_tokens, maps.attention[0])
@@ -211,7 +209,7 @@ class PatchAttentionInspector(
         """
         if self.query != "cls":  # the foreground is told by the CLS token's attention
             return self.fit(X, y).transform(X)
-        images, checkpoint = self._start(X, stacklevel=5)
+        images, checkpoint = self._start(X)
         sample = PatchSample(len(images))
 
         def sampled() -> Iterator[AttentionMaps]:
@@ -250,7 +248,7 @@ class PatchAttentionInspector(
         MemoryError
             If a single image does not fit into memory.
         """
-        images, checkpoint = self._start(X, stacklevel=5)
+        images, checkpoint = self._start(X)
         return self._rows(self._look_at_layer(images, checkpoint, self.query), images)
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -341,7 +339,7 @@ class PatchAttentionInspector(
             If an image cannot be decoded.
         """
         check_is_fitted(self, "patch_pca_")
-        images, checkpoint = self._start(X, stacklevel=3)
+        images, checkpoint = self._start(X)
         self.patch_pca_.check_dim(checkpoint.dim)
         maps = self._look_at_layer(images, checkpoint, "cls")
         return [self.patch_pca_.colors(m.patch_tokens, background=background) for m in maps]
@@ -407,19 +405,19 @@ class PatchAttentionInspector(
         height, width = preprocessing.base_size
         return height // checkpoint.patch_size, width // checkpoint.patch_size
 
-    def _start(self, X: Any, stacklevel: int, method: str = "") -> tuple[list, Checkpoint]:
+    def _start(self, X: Any, method: str = "") -> tuple[list, Checkpoint]:
         """Check the images and the parameters, and say so where the size is rounded."""
         images = check_images(X, estimator_name=type(self).__name__ + method)
         checkpoint = self._checkpoint()
         _, rounded = whole_patches(checkpoint, self.image_size, self.keep_aspect)
         if rounded is not None:
-            warnings.warn(rounded, UserWarning, stacklevel=stacklevel)
+            warn(rounded)
         return images, checkpoint
 
     def _inspect(
         self, X: Any, layers: int | Sequence[int] | None, query: Query | None, method: str
     ) -> Iterator[AttentionMaps]:
-        images, checkpoint = self._start(X, stacklevel=5, method=f".{method}")
+        images, checkpoint = self._start(X, method=f".{method}")
         blocks = _blocks(layers, checkpoint)
         query = self._check_query(self.query if query is None else query, checkpoint)
         return self._look(images, self._looker(checkpoint, blocks, query))

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..backbone.forward import BatchRunner
-from ..backbone.loading import Backbone
+from ..backbone._forward import BatchRunner
+from ..backbone._loading import Backbone
 from ..images import ImageDecodeError, Preprocessing
-from ..images.reading import map_ahead
+from ..images._reading import map_ahead
 from ._maths import attention_and_tokens, queries_and_keys, rollout
 from ._query import Query, query_token
 from ._seen import Seen, see

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from ..backbone.forward import forward_tokens
-from ..backbone.loading import Backbone
+from ..backbone._forward import forward_tokens
+from ..backbone._loading import Backbone
 
 __all__ = ["attention_and_tokens", "attention_rows", "queries_and_keys", "rollout", "split_heads"]
 

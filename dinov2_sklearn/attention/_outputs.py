@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .._figures import check_extension
-from .._files import atomic_write
-from .._sklearn_compat import fit_context
-from ..images.urls import without_archive
+from ..drawing import check_extension
+from ..images import ImageRef
+from ..utils import atomic_write, fit_context
 from ._display import AttentionDisplay
 from ._features import save_patch_features
 
@@ -117,7 +116,7 @@ class OutputsMixin:
         maps = next(self._inspect([image_path], layers, "cls", "visualize_interactive"))
         name = "Image"
         if isinstance(image_path, (str, os.PathLike)):
-            name = Path(without_archive(os.fspath(image_path))).name
+            name = ImageRef(os.fspath(image_path)).name
         page = render_page(maps, model_name=self.model_name, title=title or name)
         with atomic_write(output_path) as file:
             file.write(page.encode("utf-8", "backslashreplace"))
@@ -178,7 +177,7 @@ class OutputsMixin:
         ]:
             if value not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
-        images, checkpoint = self._start(paths, stacklevel=4, method=".save_patch_features")
+        images, checkpoint = self._start(paths, method=".save_patch_features")
         if not all(isinstance(image, str) for image in images):
             raise TypeError("save_patch_features takes paths: a file is named after its image's.")
         return save_patch_features(

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..backbone import Checkpoint
-from ..images import ImageDecodeError, Preprocessing, load_image
-from ..images.rgb import upright_size
-from ..images.urls import open_bytes
+from ..images import ImageDecodeError, ImageRef, Preprocessing, load_image
+from ..images.decoding import upright_size
 
 __all__ = ["Seen", "see", "whole_patches"]
 
@@ -60,7 +59,7 @@ def _original_size(source: str | Image.Image | np.ndarray, decoded: Image.Image)
     """Return (width, height): of a JPEG file from its header, as it may be decoded smaller."""
     if not isinstance(source, str):
         return decoded.size
-    with open_bytes(source) as file, Image.open(file) as header:
+    with ImageRef(source).open() as file, Image.open(file) as header:
         return upright_size(header) if header.format in ("JPEG", "MPO") else decoded.size
 
 

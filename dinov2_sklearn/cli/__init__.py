@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from .. import __version__
+from .._version import __version__
 from . import _demo, _extract, _models, _patches, _run, _select, _visualize
 from ._options import add_completion
 from ._report import Report

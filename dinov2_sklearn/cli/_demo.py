@@ -36,7 +36,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> Report:
-    from .._demo import run_demo
+    from ._run_demo import run_demo
 
     result = run_demo(arguments.output, arguments.n, quiet=arguments.quiet)
     data = {

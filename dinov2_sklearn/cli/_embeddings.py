@@ -40,8 +40,8 @@ def load(path: Path) -> Loaded:
     """Read embeddings, leaving out rows of NaN."""
     import numpy as np
 
-    from ..extraction import open_shards
-    from ..io import load_embeddings
+    from ..io import open_shards
+    from ..io._embeddings import load_embeddings
 
     found = open_shards(path) if path.is_dir() else load_embeddings(path)
     rows = found.embeddings

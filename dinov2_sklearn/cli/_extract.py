@@ -20,7 +20,8 @@ from ._options import (
 from ._report import Report, all_skipped
 
 if TYPE_CHECKING:
-    from ..extraction import DINOv2Transformer, Shards
+    from ..extraction import DINOv2Transformer
+    from ..io import Shards
 
 _FILES = (".pt", ".npz", ".parquet")
 
@@ -120,7 +121,7 @@ def _try_format(output: Path, paths: Any) -> None:
     """Find out before hours of work whether the format can be written and hold the names."""
     import numpy as np
 
-    from .._formats import format_of
+    from ..io._formats import format_of
 
     contents = {
         "embeddings": np.zeros((len(paths), 1), dtype=np.float32),
@@ -134,7 +135,7 @@ def _try_format(output: Path, paths: Any) -> None:
 
 def _extract(paths: Any, folder: Path, arguments: argparse.Namespace) -> "Shards":
     from ..extraction import extract_to_shards
-    from ..extraction._manifest import OtherShardsError
+    from ..io._manifest import OtherShardsError
 
     with warnings.catch_warnings():
         # They are listed at the end.
@@ -174,7 +175,7 @@ def _transformer(arguments: argparse.Namespace) -> "DINOv2Transformer":
 def _save(output: Path, shards: "Shards") -> None:
     import numpy as np
 
-    from ..io import save_embeddings
+    from ..io._embeddings import save_embeddings
 
     kept = np.ones(len(shards), dtype=bool)
     kept[[error["row"] for error in shards.errors]] = False

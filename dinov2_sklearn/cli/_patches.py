@@ -50,9 +50,9 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> Report:
-    from .._progress import progress_bar
     from ..attention import AttentionDisplay
     from ..images import list_images
+    from ..utils import progress_bar
 
     paths = list_images(arguments.images, pattern=arguments.pattern, image_col=arguments.image_col)[
         : arguments.limit
@@ -121,11 +121,11 @@ def _split_readable(paths: list[str]) -> tuple[list[str], list[dict[str, Any]]]:
 
 def _targets(paths: list[str], folder: Path) -> Iterator[Path]:
     """Name each picture after its image, and tell apart images of one name."""
-    from ..images.urls import without_archive
+    from ..images import ImageRef
 
     taken: set[Path] = set()
     for path in paths:
-        stem = Path(without_archive(path)).stem
+        stem = ImageRef(path).stem
         target, number = folder / f"{stem}.png", 2
         while target in taken:
             target, number = folder / f"{stem}-{number}.png", number + 1

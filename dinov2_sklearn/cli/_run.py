@@ -124,7 +124,7 @@ def _write_choice(
 def _write_rows(folder: Path, paths: "np.ndarray", rows: Any, skipped: list) -> Report:
     import numpy as np
 
-    from ..io import save_embeddings
+    from ..io._embeddings import save_embeddings
 
     values = np.asarray(rows)
     if values.ndim != 2 or values.dtype.kind not in "fiu":

@@ -1,10 +1,10 @@
 """``dinov2-sklearn select``."""
 
 import argparse
-import warnings
 from pathlib import Path
 from typing import Any
 
+from ..utils import warn
 from ._embeddings import add_embeddings, load
 from ._options import (
     Commands,
@@ -183,8 +183,8 @@ def _draw_sheet(arguments: argparse.Namespace, picked: list[str]) -> list[dict[s
     """Write the sheet, and return the images that are missing on it."""
     from PIL import Image
 
-    from .._files import atomic_write
-    from ..images.contact_sheet import draw_sheet
+    from ..drawing._contact_sheet import draw_sheet
+    from ..utils import atomic_write
 
     shown = picked[:_ON_SHEET]
     title = f"{len(picked)} picks, in order" if len(picked) > 1 else "1 pick"
@@ -204,11 +204,9 @@ def _draw_sheet(arguments: argparse.Namespace, picked: list[str]) -> list[dict[s
             f"written: {error}"
         ) from error
     if errors:
-        warnings.warn(
+        warn(
             f"{len(errors)} of {len(shown)} images on {str(file)!r} are grey: they cannot be read "
             "now. Relative paths count from the folder in which `extract` ran.",
-            UserWarning,
-            stacklevel=2,
         )
     return [{"image_id": error.source, "cause": error.reason} for error in errors]
 
@@ -226,7 +224,7 @@ def _copy(arguments: argparse.Namespace, picked: list[str]) -> list[str]:
 
 
 def _preselected(arguments: argparse.Namespace, paths: list[str]) -> list[int]:
-    from ..selections import find_rows, read_paths
+    from ..selection.files._reading import find_rows, read_paths
 
     excluded: set[int] = set()
     for file in arguments.exclude:
@@ -238,11 +236,9 @@ def _preselected(arguments: argparse.Namespace, paths: list[str]) -> list[int]:
                 f"the embedded ones, such as {paths[0]!r}. Is --root needed?"
             )
         if missing:
-            warnings.warn(
+            warn(
                 f"{len(missing)} of the {len(names)} images in {str(file)!r} are not among the "
                 "embedded ones.",
-                UserWarning,
-                stacklevel=2,
             )
         excluded.update(rows)
     return sorted(excluded)

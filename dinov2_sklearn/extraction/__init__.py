@@ -1,16 +1,7 @@
-"""Images -> embeddings: :class:`DINOv2Transformer`, its cache, and folders of shards."""
+"""Images -> embeddings: :class:`DINOv2Transformer`, in folders of shards, and on a cluster."""
 
-from ._cache import CacheInfo, EmbeddingCache
-from ._ray import extract_with_ray
-from ._shards import Shards, extract_to_shards, open_shards
+from ._shards import extract_to_shards
 from ._transformer import DINOv2Transformer
+from .cluster import extract_with_ray
 
-__all__ = [
-    "CacheInfo",
-    "DINOv2Transformer",
-    "EmbeddingCache",
-    "Shards",
-    "extract_to_shards",
-    "extract_with_ray",
-    "open_shards",
-]
+__all__ = ["DINOv2Transformer", "extract_to_shards", "extract_with_ray"]

@@ -9,12 +9,12 @@ import numpy as np
 
 from ..backbone import Checkpoint
 from ..images import ImageDecodeError, Preprocessing
-from ..images.reading import ImageReader, map_ahead
+from ..images._reading import ImageReader, map_ahead
 
 if TYPE_CHECKING:
     import torch
 
-    from ..backbone.forward import BatchRunner, Tokens
+    from ..backbone._forward import BatchRunner, Tokens
 
 __all__ = ["Batch", "Recipe", "embed_images"]
 
@@ -174,7 +174,7 @@ class _Forward:
     """From a batch of preprocessed images to its embeddings, still on the device."""
 
     def __init__(self, recipe: Recipe, device: "torch.device", batch_size: int) -> None:
-        from ..backbone.loading import load_backbone
+        from ..backbone._loading import load_backbone
 
         self.recipe = recipe
         self.backbone = load_backbone(recipe.checkpoint, device, recipe.dtype)
@@ -184,7 +184,7 @@ class _Forward:
     def __call__(self, images: Sequence[list[np.ndarray]]) -> "torch.Tensor":
         import torch
 
-        from ..backbone.forward import BatchRunner
+        from ..backbone._forward import BatchRunner
 
         scales = [self._stack(pixels) for pixels in zip(*images, strict=True)]
         if not self.runners:
@@ -230,7 +230,7 @@ class _Forward:
     def _embed(self, pixels: "torch.Tensor") -> "torch.Tensor":
         import torch
 
-        from ..backbone.forward import forward_tokens
+        from ..backbone._forward import forward_tokens
 
         tokens = forward_tokens(self.backbone, pixels, self.recipe.blocks)
         pooled = [_pool(tokens[block], self.recipe.pooling) for block in self.recipe.blocks]

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..images import ImageDecodeError
-from ..images.urls import file_digest
-from ._cache_session import CacheSession
+from ..images import ImageDecodeError, ImageRef
+from ..io._cache_session import CacheSession
 from ._devices import DevicePool
 from ._embedder import Batch, Recipe, embed_images
 
@@ -69,7 +68,7 @@ class Extraction:
     def describe(self) -> dict[str, Any]:
         """Return the form of the rows and all that they depend on, as data that JSON can hold."""
         checkpoint = self.recipe.checkpoint
-        digests = [file_digest(str(file)) for file in checkpoint.files()]
+        digests = [ImageRef(str(file)).digest() for file in checkpoint.files()]
         model = [digest and digest.hex() for digest in digests]
         return {
             "n_features": self.recipe.n_outputs,

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from .._progress import progress_bar
-from .._sklearn_compat import StrOptions, fit_context
-from .._versioned import VersionedMixin
 from ..backbone import BackboneMixin, Checkpoint
 from ..images import ImageDecodeError, Preprocessing, check_images
 from ..images.decoding import warn_of_failures
+from ..utils import StrOptions, VersionedMixin, fit_context, progress_bar
 from ._embedder import Recipe
 from ._extraction import Extraction
 
@@ -187,7 +185,6 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
             warn_of_failures(
                 (errors[position] for position in sorted(errors)),
                 f"{len(errors)} of {len(images)} images could not be decoded; their rows are NaN",
-                stacklevel=4,
             )
         return rows
 
@@ -254,7 +251,7 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
     @fit_context(prefer_skip_nested_validation=True)
     def _extraction(self) -> Extraction:
         """Check the parameters, and return what embeds images with them, once it is entered."""
-        from ..backbone.loading import resolve_devices, resolve_dtype
+        from ..backbone._loading import resolve_devices, resolve_dtype
 
         checkpoint = self._checkpoint()
         devices = resolve_devices(self._device_names())

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images.listings import is_missing
-from ._palette import PALETTE, color_distances, distinct_colors
+from ..drawing._palette import PALETTE, color_distances, distinct_colors
+from ..images.sources._tables import is_missing
 
 PLAIN = PALETTE[0]
 HIGHLIGHT = "#D55E00"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from .._figures import SavableFigureMixin
+from ..drawing import SavableFigureMixin
 from ._colors import spread
 from ._interactive import InteractiveMixin
 from ._points import as_names, as_selection, per_point

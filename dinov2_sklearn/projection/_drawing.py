@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from ..drawing._palette import PALETTE
 from ._colors import HIGHLIGHT, NO_GROUP, PLAIN, Groups, group_points, is_continuous
 from ._density import shade
 from ._labels import add_labels
-from ._palette import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

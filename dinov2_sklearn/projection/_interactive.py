@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._files import atomic_write
+from ..utils import atomic_write
 from ._clusters import is_int
 from ._colors import spread
 from ._points import as_names, per_point
@@ -89,8 +89,8 @@ class InteractiveMixin:
         a shading of their density; search and selection always reach every point. Browsers of
         2024 and later show the page.
         """
+        from ..pages._thumbnails import link_files, make_sprites, warn_of_missing
         from ._page import add_sprites, describe_map, render_page
-        from ._thumbnails import link_files, make_sprites, warn_of_missing
 
         _check_options(path, thumbnails, thumbnail_size, max_mb)
         n_points = len(self.coordinates)
@@ -111,7 +111,7 @@ class InteractiveMixin:
                 size = len(render_page(page, [])) + BYTES_A_THUMBNAIL * n_points
                 first = np.empty(0, dtype=np.intp) if self.selected is None else self.selected
                 sprites = make_sprites(names, first, int(thumbnail_size), int(max_mb * MB) - size)
-                warn_of_missing(sprites, names, stacklevel=2)
+                warn_of_missing(sprites, names)
                 add_sprites(page, sprites)
                 sheets = sprites.sheets
             file.write(render_page(page, sheets).encode("ascii"))

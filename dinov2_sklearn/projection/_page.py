@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..selections import PAGE_FORMAT
+from ..pages._thumbnails import LEFT_OUT, Sprites
+from ..selection.files import PAGE_FORMAT
 from ._colors import HIGHLIGHT, NO_GROUP, PLAIN, group_points, is_continuous
 from ._interactive import SELECTION
-from ._thumbnails import LEFT_OUT, Sprites
 
 SCRIPTS = ("data.js", "pictures.js", "geometry.js", "drawing.js", "panel.js", "main.js")
 SCALE_STEPS = 64

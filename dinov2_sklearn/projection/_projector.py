@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -11,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._inputs import refuse_paths
-from .._sklearn_compat import Interval, StrOptions, fit_context
-from .._versioned import VersionedMixin
+from ..neighbors._knn import nearest_rows, self_neighbors
+from ..neighbors._rows import check_finite, first_occurrences, map_blocks, match_rows
+from ..utils import Interval, StrOptions, VersionedMixin, fit_context, refuse_paths, warn
 from ._layout import (
     draw_seed,
     principal_axes,
@@ -21,10 +20,8 @@ from ._layout import (
     similarity_curve,
     umap_layout,
 )
-from ._neighbors import nearest_rows, self_neighbors
 from ._placement import average_by_distance, membership_strengths, refine_positions
 from ._representation import in_metric, reduce_rows, scale_rows, settle_components
-from ._rows import check_finite, first_occurrences, map_blocks, match_rows
 from ._views import MapViewsMixin
 
 # Fewer distinct rows than this have no neighbourhoods to speak of: they get their principal axes.
@@ -219,7 +216,7 @@ class UMAPProjector(
         """
         data = self._validate(X, reset=True)
         seed = draw_seed(self.random_state)
-        rows = scale_rows(data, self.metric, stacklevel=3)
+        rows = scale_rows(data, self.metric)
         self._learn_axes(rows, seed)
         rows = reduce_rows(rows, self.pca_mean_, self.pca_components_)
         self._is_first, place = first_occurrences(rows)
@@ -326,18 +323,16 @@ class UMAPProjector(
 
     def _represent(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """Bring rows into the form that is searched and kept."""
-        rows = scale_rows(X, self.metric, stacklevel=4)
+        rows = scale_rows(X, self.metric)
         return reduce_rows(rows, self.pca_mean_, self.pca_components_)
 
     def _map_anchors(self, rows: NDArray[np.float32], seed: int | None) -> NDArray[np.float32]:
         """Lay out distinct rows."""
         self.n_neighbors_ = max(1, min(int(self.n_neighbors), len(rows) - 1))
         if self.n_neighbors_ < self.n_neighbors:
-            warnings.warn(
+            warn(
                 f"n_neighbors={self.n_neighbors} needs more distinct rows than that, and there "
                 f"are {len(rows)}: using n_neighbors={self.n_neighbors_}.",
-                UserWarning,
-                stacklevel=4,
             )
         self._curve: tuple[float, float] | None = None
         if len(rows) < FEWEST_ROWS:

@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, check_random_state, gen_batches
 from sklearn.utils.validation import check_array
 
+from ..neighbors._knn import nearest_rows
+from ..neighbors._rows import check_finite, unit_rows
 from ._clusters import is_int
-from ._neighbors import nearest_rows
-from ._rows import check_finite, unit_rows
 
 FEWEST_ROWS = 3
 BATCH_SIZE = 2**24  # distances held at a time: 64 MB

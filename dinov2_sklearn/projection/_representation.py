@@ -1,25 +1,22 @@
 """The form in which rows are searched and kept: scaled, reduced, float32."""
 
-import warnings
-
 import numpy as np
 from numpy.typing import NDArray
 
-from ._rows import map_blocks, unit_rows
+from ..neighbors._rows import map_blocks, unit_rows
+from ..utils import warn
 
 AUTO_ROWS = 5_000
 AUTO_COMPONENTS = 100
 
 
-def scale_rows(X: NDArray[np.float32], metric: str, stacklevel: int) -> NDArray[np.float32]:
+def scale_rows(X: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
     """Scale rows so that `metric` is a function of their Euclidean distance.
 
     Parameters
     ----------
     X : ndarray of shape (n_rows, n_features)
     metric : {"cosine", "euclidean"}
-    stacklevel : int
-        Of the warning about rows of zeros, counted from the caller.
 
     Returns
     -------
@@ -31,12 +28,10 @@ def scale_rows(X: NDArray[np.float32], metric: str, stacklevel: int) -> NDArray[
     rows, zeros = unit_rows(X)
     if len(zeros):
         shown = ", ".join(map(str, zeros[:5])) + (", ..." if len(zeros) > 5 else "")
-        warnings.warn(
+        warn(
             f"{len(zeros)} of {len(X)} rows are all zeros (index {shown}), and metric='cosine' "
             "compares directions, which they do not have: their place on the map means nothing. "
             "Leave them out, or use metric='euclidean'.",
-            UserWarning,
-            stacklevel=stacklevel + 1,
         )
     return rows
 

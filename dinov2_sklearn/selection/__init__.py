@@ -5,10 +5,9 @@ well some rows stand for all rows, `compute_diversity` says how alone each row i
 `write_selection` puts a selection into a file.
 """
 
-from ._copies import copy_images
-from ._exports import write_selection
 from ._metrics import SelectionReport, SelectionScores, compute_diversity, selection_report
 from ._sampler import DiversitySampler
+from .files import copy_images, load_selection, write_selection
 
 __all__ = [
     "DiversitySampler",
@@ -16,6 +15,7 @@ __all__ = [
     "SelectionScores",
     "compute_diversity",
     "copy_images",
+    "load_selection",
     "selection_report",
     "write_selection",
 ]

@@ -7,8 +7,8 @@ import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
-from ._distances import assign
-from ._geometry import Rows
+from ..neighbors._distances import assign
+from ..neighbors._geometry import Rows
 
 MAX_DEFAULT_CLUSTERS = 100
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._distances import absolute_error, pair_sq_distances, relative_error
-from ._geometry import Rows, row_blocks
+from ..neighbors._distances import absolute_error, pair_sq_distances, relative_error
+from ..neighbors._geometry import Rows, row_blocks
 from ._lazy_distances import LazyDistances
 
 # Rows whose distances are brought up to date in one round, and those of them that go on into the

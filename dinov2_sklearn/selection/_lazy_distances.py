@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ._distances import absolute_error, pair_sq_distances, relative_error
-from ._geometry import Rows, row_blocks
+from ..neighbors._distances import absolute_error, pair_sq_distances, relative_error
+from ..neighbors._geometry import Rows, row_blocks
 
 # Stale rows brought up to date together, and the picks that they are compared with in one matrix
 # product: few at first, as many rows fall out of the race at once, then more and more.

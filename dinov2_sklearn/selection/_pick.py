@@ -1,13 +1,13 @@
 """From checked rows to picks: who may be picked, how many, and by which strategy."""
 
-import warnings
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._distances import neighbor_sq_distances
-from ._geometry import Rows
+from ..neighbors._distances import neighbor_sq_distances
+from ..neighbors._geometry import Rows
+from ..utils import warn
 from ._strategies import STRATEGIES
 from ._task import Picks, Task
 from ._validation import check_indices, check_n_samples
@@ -50,11 +50,9 @@ def count_picks(n_samples: int | float, candidates: np.ndarray, owner: str) -> i
     n_candidates = int(np.count_nonzero(candidates))
     n_picks = check_n_samples(n_samples, n_candidates, owner)
     if n_picks > n_candidates:
-        warnings.warn(
+        warn(
             f"n_samples={n_samples} is more than the {n_candidates} rows that can be picked: "
             "all of them are selected.",
-            UserWarning,
-            stacklevel=5,
         )
     return min(n_picks, n_candidates)
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from ._distances import nearest
-from ._geometry import to_geometry, to_metric
+from ..neighbors._distances import nearest
+from ..neighbors._geometry import to_geometry, to_metric
 from ._metrics import compute_diversity
 from ._validation import check_rows
 

@@ -12,11 +12,10 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._sklearn_compat import Interval, StrOptions, fit_context, transform_output
-from .._versioned import VersionedMixin
-from ._distances import nearest, sq_distances_to_earlier
+from ..neighbors._distances import nearest, sq_distances_to_earlier
+from ..neighbors._geometry import Rows, to_geometry, to_metric
+from ..utils import Interval, StrOptions, VersionedMixin, fit_context, transform_output
 from ._farthest_point import farthest_point
-from ._geometry import Rows, to_geometry, to_metric
 from ._pick import candidate_mask, count_picks, pick
 from ._representatives import NearestRepresentativeMixin
 from ._strategies import STRATEGIES

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..neighbors._distances import nearest
+from ..neighbors._geometry import RowSubset
 from ._clusters import default_n_clusters, interleave, members_of
-from ._distances import nearest
 from ._farthest_point import farthest_point
-from ._geometry import RowSubset
 from ._task import Picks, Task, cluster_quotas, cluster_rows
 from ._typical import pick_typical
 

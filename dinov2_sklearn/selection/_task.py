@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..neighbors._geometry import Rows, RowSubset
 from ._clusters import TRAIN_ROWS, extend_quotas, kmeans
-from ._geometry import Rows, RowSubset
 
 
 class Picks(NamedTuple):

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import euclidean_distances
 
+from ..neighbors._distances import nearest, own_center_sq_distances
+from ..neighbors._geometry import RowSubset
 from ._clusters import default_n_clusters, interleave, members_of
-from ._distances import nearest, own_center_sq_distances
-from ._geometry import RowSubset
 from ._task import Task, cluster_quotas, cluster_rows, group_mass
 
 # Rows times groups up to which one flat k-means is affordable: below a second an iteration on two

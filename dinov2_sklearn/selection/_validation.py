@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import validate_data
 
-from .._inputs import refuse_paths
+from ..utils import refuse_paths
 
 # Elements looked at in one step when all rows are scanned: a few MB, whatever the data's size.
 _SCAN_SIZE = 2**20

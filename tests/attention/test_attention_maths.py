@@ -19,8 +19,8 @@ from dinov2_sklearn.attention._maths import (
     split_heads,
 )
 from dinov2_sklearn.backbone import find_checkpoint
-from dinov2_sklearn.backbone.forward import forward_tokens
-from dinov2_sklearn.backbone.loading import load_backbone
+from dinov2_sklearn.backbone._forward import forward_tokens
+from dinov2_sklearn.backbone._loading import load_backbone
 
 MODELS = pytest.mark.parametrize("folder", ["tiny_dinov2", "tiny_registers"], indirect=True)
 SIZES = pytest.mark.parametrize("size", [(56, 56), (42, 84), (70, 28)])

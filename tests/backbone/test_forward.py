@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from dinov2_sklearn.backbone import find_checkpoint
-from dinov2_sklearn.backbone.forward import BatchRunner, forward_tokens
-from dinov2_sklearn.backbone.loading import load_backbone
+from dinov2_sklearn.backbone._forward import BatchRunner, forward_tokens
+from dinov2_sklearn.backbone._loading import load_backbone
 
 
 def _pixels(*shape):

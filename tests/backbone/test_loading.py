@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dinov2_sklearn.backbone import CheckpointError, find_checkpoint
-from dinov2_sklearn.backbone.loading import load_backbone, resolve_device, resolve_dtype
+from dinov2_sklearn.backbone._loading import load_backbone, resolve_device, resolve_dtype
 
 CPU = torch.device("cpu")
 

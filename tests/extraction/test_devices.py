@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from dinov2_sklearn import DINOv2Transformer, EmbeddingCache, extract_to_shards
-from dinov2_sklearn.backbone.loading import resolve_devices
+from dinov2_sklearn.backbone._loading import resolve_devices
 from dinov2_sklearn.images import ImageDecodeError
 
 pytestmark = pytest.mark.slow

@@ -24,10 +24,10 @@ from dinov2_sklearn import (
     extract_with_ray,
     open_shards,
 )
-from dinov2_sklearn.extraction._manifest import OtherShardsError
-from dinov2_sklearn.extraction._parquet_shards import Shard
-from dinov2_sklearn.extraction._ray import _warn_if_waiting, _warn_of_errors
+from dinov2_sklearn.extraction.cluster._ray import _warn_if_waiting, _warn_of_errors
 from dinov2_sklearn.io import EmbeddingsFileError
+from dinov2_sklearn.io._manifest import OtherShardsError
+from dinov2_sklearn.io._parquet_shards import Shard
 
 ray = pytest.importorskip("ray")
 pytest.importorskip("ray.data")

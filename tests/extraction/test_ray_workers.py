@@ -9,10 +9,8 @@ import pytest
 from PIL import Image
 
 from dinov2_sklearn import DINOv2Transformer, extract_with_ray
-from dinov2_sklearn.extraction._manifest import PARQUET_SHARDS, make_plan, write_manifest
-from dinov2_sklearn.extraction._parquet_shards import Shard, count_rows, read_shard
-from dinov2_sklearn.extraction._ray_source import read_paths
-from dinov2_sklearn.extraction._ray_workers import (
+from dinov2_sklearn.extraction.cluster._sources import read_paths
+from dinov2_sklearn.extraction.cluster._workers import (
     ATTEMPTS,
     ShardEmbedder,
     Task,
@@ -21,6 +19,8 @@ from dinov2_sklearn.extraction._ray_workers import (
     read_outcome,
 )
 from dinov2_sklearn.images import ImageDecodeError
+from dinov2_sklearn.io._manifest import PARQUET_SHARDS, make_plan, write_manifest
+from dinov2_sklearn.io._parquet_shards import Shard, count_rows, read_shard
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

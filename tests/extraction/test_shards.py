@@ -22,9 +22,9 @@ from dinov2_sklearn import (
     extract_to_shards,
     open_shards,
 )
-from dinov2_sklearn.extraction import _shard_folder
-from dinov2_sklearn.images import ImageDecodeError, reading
-from dinov2_sklearn.io import EmbeddingsFileError
+from dinov2_sklearn.images import ImageDecodeError
+from dinov2_sklearn.images import _reading as reading
+from dinov2_sklearn.io import EmbeddingsFileError, _shard_folder
 
 
 @pytest.fixture

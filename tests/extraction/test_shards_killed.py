@@ -39,7 +39,7 @@ def _extract(paths, folder, model):
 def test_killed_at_random_moments(tiny_dinov2, many_images, tmp_path):
     # Processes that are forked from one which has torch loaded start within moments.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dinov2_sklearn.backbone.forward", "transformers"])
+    context.set_forkserver_preload(["dinov2_sklearn.backbone._forward", "transformers"])
 
     def start(folder):
         process = context.Process(target=_extract, args=(many_images, folder, tiny_dinov2))

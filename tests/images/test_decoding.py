@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import ExifTags, Image, ImageFile
 
 from dinov2_sklearn.images import ImageDecodeError, Preprocessing, load_image
-from dinov2_sklearn.images.decoding import _OneAtATime, _StrictTruncation
+from dinov2_sklearn.images.decoding._decoding import _OneAtATime, _StrictTruncation
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 SIZE = (6, 4)

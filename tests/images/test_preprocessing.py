@@ -10,7 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
-from dinov2_sklearn.images import Preprocessing, resizing
+from dinov2_sklearn.images import Preprocessing
+from dinov2_sklearn.images.preprocessing import _resizing as resizing
 
 DINOV2 = {
     "do_center_crop": True,

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dinov2_sklearn.images.reading import map_ahead
+from dinov2_sklearn.images._reading import map_ahead
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 4])

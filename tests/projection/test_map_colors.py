@@ -3,8 +3,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dinov2_sklearn.projection._colors import group_points
-from dinov2_sklearn.projection._palette import (
+from dinov2_sklearn.drawing._palette import (
     DEUTAN,
     LIGHTNESS,
     MOST_COLORS,
@@ -16,6 +15,7 @@ from dinov2_sklearn.projection._palette import (
     color_distances,
     distinct_colors,
 )
+from dinov2_sklearn.projection._colors import group_points
 
 
 def apart(distances):

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from dinov2_sklearn.drawing._palette import PALETTE
 from dinov2_sklearn.projection import ProjectionDisplay, UMAPProjector
 from dinov2_sklearn.projection._colors import NO_GROUP, group_points
 from dinov2_sklearn.projection._density import FAINTEST, shade
 from dinov2_sklearn.projection._labels import arrange
-from dinov2_sklearn.projection._palette import PALETTE
 from dinov2_sklearn.projection._points import as_selection
 
 POINTS = np.random.default_rng(0).normal(size=(60, 2))

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dinov2_sklearn.selection import _farthest_point, _geometry, _lazy_distances
+from dinov2_sklearn.neighbors import _geometry
+from dinov2_sklearn.neighbors._geometry import UnitRows
+from dinov2_sklearn.selection import _farthest_point, _lazy_distances
 from dinov2_sklearn.selection._farthest_point import farthest_point, most_central
-from dinov2_sklearn.selection._geometry import UnitRows
 
 
 @contextmanager

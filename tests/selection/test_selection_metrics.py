@@ -5,7 +5,8 @@ import pytest
 from sklearn.metrics import pairwise_distances
 
 from dinov2_sklearn import DiversitySampler, selection_report
-from dinov2_sklearn.selection import _geometry, compute_diversity
+from dinov2_sklearn.neighbors import _geometry
+from dinov2_sklearn.selection import compute_diversity
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits, make_blobs
 
+from dinov2_sklearn.neighbors._distances import nearest
 from dinov2_sklearn.selection import _typical
-from dinov2_sklearn.selection._distances import nearest
 from dinov2_sklearn.selection._strategies import STRATEGIES
 from dinov2_sklearn.selection._task import Task
 

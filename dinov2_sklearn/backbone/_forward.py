@@ -1,0 +1,138 @@
+"""The forward pass: pixels to tokens, in batches that fit into memory."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..utils import warn
+from ._loading import Backbone
+
+__all__ = ["BatchRunner", "Tokens", "forward_tokens"]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of a batch after one block and the model's final LayerNorm.
+
+    Attributes
+    ----------
+    cls : torch.Tensor of shape (batch, dim)
+        The CLS token.
+    registers : torch.Tensor of shape (batch, n_registers, dim)
+        The register tokens; none for models without them.
+    patches : torch.Tensor of shape (batch, grid_h * grid_w, dim)
+        The patch tokens, row by row.
+    """
+
+    cls: torch.Tensor
+    registers: torch.Tensor
+    patches: torch.Tensor
+
+
+@torch.inference_mode()
+def forward_tokens(
+    backbone: Backbone, pixels: torch.Tensor, blocks: Sequence[int]
+) -> dict[int, Tokens]:
+    """Run the model as far as the last block asked for.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The loaded model.
+    pixels : torch.Tensor of shape (batch, 3, height, width)
+        Preprocessed images; height and width are multiples of the patch.
+    blocks : sequence of int
+        Indices from 0 of the blocks whose tokens are wanted.
+
+    Returns
+    -------
+    dict of int to Tokens
+        One entry a block, each with the final LayerNorm applied.
+    """
+    # A copy from pinned memory needs nobody to wait for it.
+    pixels = pixels.to(backbone.device, non_blocking=pixels.is_pinned()).to(backbone.dtype)
+    model = backbone.model
+    hidden = model.embeddings(pixels)
+    # DINOv3 has rotary position embeddings, which every block takes.
+    extra = (
+        {"position_embeddings": model.rope_embeddings(pixels)}
+        if hasattr(model, "rope_embeddings")
+        else {}
+    )
+    tokens = {}
+    for index, block in enumerate(backbone.blocks[: max(blocks) + 1]):
+        hidden = block(hidden, **extra)
+        hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+        if index in blocks:
+            tokens[index] = _split(backbone.final_norm(hidden), backbone.checkpoint.n_registers)
+    return tokens
+
+
+def _split(sequence: torch.Tensor, n_registers: int) -> Tokens:
+    first_patch = 1 + n_registers
+    return Tokens(sequence[:, 0], sequence[:, 1:first_patch], sequence[:, first_patch:])
+
+
+class BatchRunner:
+    """Calls a function on batches, halving them when memory runs out.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a tensor whose first axis is the batch, returns one with the same first axis.
+    batch_size : int
+        The largest batch. After memory ran out it is the largest that fitted.
+    """
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], batch_size: int) -> None:
+        self.function = function
+        self.batch_size = batch_size
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        """Return the function's result for the whole batch.
+
+        Raises
+        ------
+        MemoryError
+            If a single image does not fit.
+        """
+        results: list[torch.Tensor] = []
+        done = 0
+        while done < len(batch):
+            piece = batch[done : done + self.batch_size]
+            result = self._try(piece)
+            if result is None:
+                self._shrink(len(piece))
+                continue
+            results.append(result)
+            done += len(piece)
+        return results[0] if len(results) == 1 else torch.cat(results)
+
+    def _try(self, piece: torch.Tensor) -> torch.Tensor | None:
+        # The error and its traceback, which hold the failed batch's tensors, die with this frame.
+        try:
+            return self.function(piece)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            return None
+
+    def _shrink(self, failed: int) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if failed == 1:
+            raise MemoryError(
+                "There is not enough memory for a single image. Use a smaller image_size or model, "
+                "free memory on the device, or set device='cpu'."
+            )
+        self.batch_size = failed // 2
+        warn(
+            f"Memory ran out with {failed} images at once; going on with "
+            f"batch_size={self.batch_size}.",
+        )
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # The CPU allocator raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

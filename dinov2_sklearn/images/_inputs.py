@@ -1,0 +1,149 @@
+"""Checking the X of an estimator over images."""
+
+import os
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .sources._tables import FEW, is_frame, is_listing, is_missing
+
+__all__ = ["check_images"]
+
+_TAKES = (
+    "takes paths (str or PathLike), PIL images, or uint8 arrays of shape (height, width, 3): as a "
+    "list, a 1-D array, a Series, a data frame of one column, or one 4-D uint8 array"
+)
+
+
+def check_images(X: Any, *, estimator_name: str) -> list[str | Image.Image | np.ndarray]:
+    """Check the input of an estimator over images and make it a list.
+
+    Parameters
+    ----------
+    X : sequence, ndarray, Series or DataFrame
+        Paths, PIL images or uint8 arrays that `load_image` takes, also mixed: a sequence, a 1-D
+        array, a pandas or polars Series, a DataFrame of one column, an array of shape (n, 1), or
+        a uint8 array of shape (n, height, width, 3).
+    estimator_name : str
+        Named in the errors.
+
+    Returns
+    -------
+    list of str, PIL.Image.Image or ndarray
+        In the order of X. Images are not copied and files are not touched.
+
+    Raises
+    ------
+    TypeError
+        If X or an element is of a type that holds no image, such as a number.
+    ValueError
+        If X is one image or one path rather than several, is empty, has missing values or has
+        more than one column.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dinov2_sklearn.images import check_images
+    >>> check_images([Path("a.jpg"), "b.jpg"], estimator_name="DINOv2Transformer")
+    ['a.jpg', 'b.jpg']
+    """
+    _refuse_single(X, estimator_name)
+    values = _as_list(X, estimator_name)
+    if not values:
+        raise ValueError(
+            "Found array with 0 sample(s) (shape=(0,)) while a minimum of 1 is required by "
+            f"{estimator_name}. It {_TAKES}."
+        )
+    return [
+        value if type(value) is str else _check_element(value, values, estimator_name)
+        for value in values
+    ]
+
+
+def _refuse_single(X: Any, estimator_name: str) -> None:
+    if isinstance(X, (str, bytes, PathLike)):
+        raise ValueError(
+            f"{estimator_name} takes several images, got the single path {X!r}. Use "
+            "list_images(path) for a folder, a glob or a .csv file, or [path] for one image."
+        )
+    single = isinstance(X, np.ndarray) and X.ndim == 3 and X.dtype == np.uint8
+    if isinstance(X, Image.Image) or (single and X.shape[2] in (3, 4)):
+        kind = "PIL image" if isinstance(X, Image.Image) else f"array of shape {X.shape}"
+        raise ValueError(
+            f"{estimator_name} takes several images, got a single {kind}. Wrap it in a list: "
+            "[image]."
+        )
+
+
+def _as_list(X: Any, estimator_name: str) -> list[Any]:
+    if is_frame(X):
+        columns = list(X.columns)
+        if len(columns) != 1:
+            raise ValueError(
+                f"{estimator_name} takes one column of images, got a data frame with the columns "
+                f"{', '.join(map(repr, columns)) or '(none)'}. Pick one, as X['column']."
+            )
+        X = X[columns[0]]
+    if isinstance(X, np.ndarray):
+        return _list_array(X, estimator_name)
+    if hasattr(X, "to_list"):
+        return X.to_list()
+    if not is_listing(X):
+        raise TypeError(f"{estimator_name} {_TAKES}; got an object of type {type(X).__name__}.")
+    return list(X)
+
+
+def _list_array(X: np.ndarray, estimator_name: str) -> list[Any]:
+    if X.ndim == 4 and X.dtype == np.uint8:
+        return list(X)
+    if X.ndim > 0 and len(X) == 0:
+        return []
+    if X.dtype.kind not in "OUST" or X.ndim == 0:
+        raise TypeError(
+            f"{estimator_name} {_TAKES}; got an array of dtype {X.dtype} and shape {X.shape}."
+        )
+    if X.ndim == 2 and X.shape[1] == 1:
+        X = X[:, 0]
+    if X.ndim != 1:
+        raise ValueError(
+            f"{estimator_name} takes one column of images, got an array of shape {X.shape}. Pick "
+            "one, as X[:, 0]."
+        )
+    return list(X)
+
+
+def _check_element(
+    value: Any, values: Sequence[Any], estimator_name: str
+) -> str | Image.Image | np.ndarray:
+    if isinstance(value, (str, bytes, PathLike)):
+        return str(os.fsdecode(value))
+    if isinstance(value, Image.Image) or _is_image_array(value):
+        return value
+    missing = [i for i, other in enumerate(values) if is_missing(other)]
+    if missing:
+        raise ValueError(
+            f"{estimator_name} got missing values (None or NaN) in place of images at "
+            f"{_positions(missing)}."
+        )
+    position = next(i for i, other in enumerate(values) if other is value)
+    if isinstance(value, np.ndarray):
+        kind = f"an array of dtype {value.dtype} and shape {value.shape}"
+    else:
+        kind = f"an element of type {type(value).__name__}"
+    raise TypeError(f"{estimator_name} {_TAKES}; got {kind} at position {position}.")
+
+
+def _is_image_array(value: Any) -> bool:
+    return (
+        isinstance(value, np.ndarray)
+        and value.dtype == np.uint8
+        and (value.ndim == 2 or (value.ndim == 3 and value.shape[2] in (3, 4)))
+    )
+
+
+def _positions(places: Sequence[int]) -> str:
+    shown = ", ".join(map(str, places[:FEW]))
+    return f"positions {shown}" + (f", ... ({len(places)} in all)" if len(places) > FEW else "")

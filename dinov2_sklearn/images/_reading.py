@@ -1,0 +1,101 @@
+"""Decoding and preprocessing in threads, ahead of the model."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .decoding._decoding import ImageDecodeError, load_image
+from .preprocessing._preprocessing import Preprocessing
+
+__all__ = ["ImageReader", "map_ahead"]
+
+
+class ImageReader:
+    """Turns an image into what the model takes, once for each of several sizes.
+
+    Parameters
+    ----------
+    preprocessings : sequence of Preprocessing
+        One for each size.
+    exact_decode : bool
+        Whether large JPEGs are decoded in full; otherwise no smaller than twice what is needed.
+    """
+
+    def __init__(self, preprocessings: Sequence[Preprocessing], *, exact_decode: bool) -> None:
+        self.preprocessings = preprocessings
+        self.exact_decode = exact_decode
+        sizes = [preprocessing.min_size for preprocessing in preprocessings]
+        self._min_size = None if None in sizes else max(size for size in sizes if size is not None)
+
+    def __call__(
+        self, source: str | Image.Image | np.ndarray | list[np.ndarray] | ImageDecodeError
+    ) -> list[np.ndarray] | ImageDecodeError:
+        """Return one float32 array (3, height, width) a size, or why there is none.
+
+        What `pictures` returned in another process takes the place of an image.
+        """
+        pictures = source if isinstance(source, list) else self.pictures(source)
+        if isinstance(pictures, ImageDecodeError):
+            return pictures
+        pairs = zip(self.preprocessings, pictures, strict=True)
+        return [preprocessing.normalize(picture) for preprocessing, picture in pairs]
+
+    def pictures(
+        self, source: str | Image.Image | np.ndarray | ImageDecodeError
+    ) -> list[np.ndarray] | ImageDecodeError:
+        """Return what the model sees, as one uint8 array (height, width, 3) a size.
+
+        These take a quarter of the room of the float32 arrays that become of them.
+        """
+        if isinstance(source, ImageDecodeError):
+            return source
+        try:
+            image = load_image(source, min_size=self._min_size, exact=self.exact_decode)
+        except ImageDecodeError as error:
+            return error
+        return [preprocessing.to_display(image) for preprocessing in self.preprocessings]
+
+
+def map_ahead(
+    function: Callable[[Any], Any], items: Sequence[Any], *, num_workers: int, ahead: int
+) -> Iterator[Any]:
+    """Apply a function in threads, at most ``ahead`` items before they are consumed, in order.
+
+    Parameters
+    ----------
+    function : callable
+        Applied to each item. Its exceptions are raised where the item would be yielded.
+    items : sequence
+        What to apply it to.
+    num_workers : int
+        Threads; 0 applies the function in the calling thread.
+    ahead : int
+        How many results may wait; this bounds the memory.
+
+    Yields
+    ------
+    object
+        ``function(item)`` for each item, in the order of the items.
+    """
+    if num_workers == 0:
+        yield from map(function, items)
+        return
+    executor = ThreadPoolExecutor(num_workers, thread_name_prefix="dinov2-sklearn-read")
+    waiting: deque = deque()
+    finished = False
+    try:
+        for item in items:
+            waiting.append(executor.submit(function, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+        finished = True
+    finally:
+        # Reached early when the consumer stops: what is queued is not worth doing, and what is
+        # being done, which may be a read from a disk that does not answer, not worth waiting for.
+        executor.shutdown(wait=finished, cancel_futures=True)

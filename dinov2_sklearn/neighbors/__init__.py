@@ -1,0 +1,3 @@
+"""Rows and their neighbours: the geometry of a metric, exact searches, in blocks."""
+
+__all__: list[str] = []

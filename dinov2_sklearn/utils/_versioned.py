@@ -1,0 +1,32 @@
+"""Pickles that know which version wrote them."""
+
+from typing import Any
+
+from .._version import __version__
+from ._warnings import warn
+
+__all__ = ["PickleVersionWarning", "VersionedMixin"]
+
+_KEY = "_dinov2_sklearn_version"
+
+
+class PickleVersionWarning(UserWarning):
+    """An estimator was pickled by another version of this package."""
+
+
+class VersionedMixin:
+    """Mixin of estimators, on their left: warns where a pickle is another version's."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), _KEY: __version__}  # type: ignore[dict-item]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        version = state.pop(_KEY, "an unknown version")
+        if version != __version__:
+            warn(
+                f"This {type(self).__name__} was pickled by dinov2_sklearn {version}, and this is "
+                f"{__version__}. If its results are not as before, fit it again.",
+                PickleVersionWarning,
+            )
+        super().__setstate__(state)  # type: ignore[misc]
