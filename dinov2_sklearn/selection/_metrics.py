@@ -11,7 +11,8 @@ from sklearn.utils import check_consistent_length, check_random_state
 from ..images.sources._tables import is_missing
 from ..neighbors._distances import nearest, neighbor_sq_distances, sq_distances_to_earlier
 from ..neighbors._geometry import Rows, to_geometry, to_metric
-from ._validation import check_indices, check_rows
+from ..utils import check_indices
+from ._validation import check_rows
 
 _METRICS = ("euclidean", "cosine")
 

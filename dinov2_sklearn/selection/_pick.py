@@ -7,10 +7,10 @@ from numpy.typing import ArrayLike
 
 from ..neighbors._distances import neighbor_sq_distances
 from ..neighbors._geometry import Rows
-from ..utils import warn
+from ..utils import check_indices, warn
 from ._strategies import STRATEGIES
 from ._task import Picks, Task
-from ._validation import check_indices, check_n_samples
+from ._validation import check_n_samples
 
 # Not the nearest neighbour: a small knot of odd rows is an outlier as well.
 OUTLIER_NEIGHBOR = 10

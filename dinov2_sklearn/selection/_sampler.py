@@ -14,13 +14,20 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..neighbors._distances import nearest, sq_distances_to_earlier
 from ..neighbors._geometry import Rows, to_geometry, to_metric
-from ..utils import Interval, StrOptions, VersionedMixin, fit_context, transform_output
+from ..utils import (
+    Interval,
+    StrOptions,
+    VersionedMixin,
+    check_indices,
+    fit_context,
+    transform_output,
+)
 from ._farthest_point import farthest_point
 from ._pick import candidate_mask, count_picks, pick
 from ._representatives import NearestRepresentativeMixin
 from ._strategies import STRATEGIES
 from ._task import Picks, Task
-from ._validation import check_indices, check_rows, check_weights
+from ._validation import check_rows, check_weights
 
 
 class DiversitySampler(

@@ -3,7 +3,7 @@
 from ._files import atomic_write, left_over, temporary_beside
 from ._progress import progress_bar
 from ._sklearn import Interval, StrOptions, fit_context, transform_output
-from ._values import refuse_paths
+from ._values import check_indices, refuse_paths
 from ._versioned import PickleVersionWarning, VersionedMixin
 from ._warnings import warn
 
@@ -13,6 +13,7 @@ __all__ = [
     "StrOptions",
     "VersionedMixin",
     "atomic_write",
+    "check_indices",
     "fit_context",
     "left_over",
     "progress_bar",

@@ -15,9 +15,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from ..._version import __version__
-from ...utils import atomic_write
+from ...utils import atomic_write, check_indices
 from .._sampler import DiversitySampler
-from .._validation import check_indices
 from ._formats import Picks, choose_format
 
 
