@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..backbone import Checkpoint
-from ..images import ImageDecodeError, ImageRef, Preprocessing, load_image
-from ..images.decoding import upright_size
+from ..images import ImageDecodeError, ImageSource, Preprocessing, decode_image
 
 __all__ = ["Seen", "see", "whole_patches"]
 
@@ -35,15 +33,12 @@ class Seen:
     window: tuple[float, float, float, float]
 
 
-def see(
-    source: str | Image.Image | np.ndarray, preprocessing: Preprocessing
-) -> Seen | ImageDecodeError:
+def see(source: ImageSource, preprocessing: Preprocessing) -> Seen | ImageDecodeError:
     """Decode and preprocess one image; an error is returned, to be raised in its turn."""
     try:
-        image = load_image(source, min_size=preprocessing.min_size, exact=False)
+        image, (width, height) = decode_image(source, min_size=preprocessing.min_size, exact=False)
     except ImageDecodeError as error:
         return error
-    width, height = _original_size(source, image)
     x, y = width / image.width, height / image.height
     left, top, right, bottom = preprocessing.window(*image.size)
     picture = preprocessing.to_display(image)
@@ -53,14 +48,6 @@ def see(
         original_shape=(height, width),
         window=(left * x, top * y, right * x, bottom * y),
     )
-
-
-def _original_size(source: str | Image.Image | np.ndarray, decoded: Image.Image) -> tuple[int, int]:
-    """Return (width, height): of a JPEG file from its header, as it may be decoded smaller."""
-    if not isinstance(source, str):
-        return decoded.size
-    with ImageRef(source).open() as file, Image.open(file) as header:
-        return upright_size(header) if header.format in ("JPEG", "MPO") else decoded.size
 
 
 def whole_patches(

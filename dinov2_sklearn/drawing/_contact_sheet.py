@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from ..images import ImageRef
-from ..images._inputs import check_images
-from ..images._reading import map_ahead
-from ..images.decoding._decoding import ImageDecodeError, load_image, warn_of_failures
+from ..images import (
+    ImageDecodeError,
+    ImageRef,
+    check_images,
+    load_image,
+    map_ahead,
+    warn_of_failures,
+)
 
 __all__ = ["contact_sheet"]
 

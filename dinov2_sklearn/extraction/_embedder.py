@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..backbone import Checkpoint
-from ..images import ImageDecodeError, Preprocessing
-from ..images._reading import ImageReader, map_ahead
+from ..images import ImageDecodeError, ImageReader, Preprocessing, map_ahead
 
 if TYPE_CHECKING:
     import torch

@@ -2,16 +2,37 @@
 
 It finds image files (`list_images`), decodes them by one set of rules (`load_image`), brings them
 to the shape and the value range of a checkpoint (`Preprocessing`), hands them to PyTorch
-(`ImageDataset`). An `ImageRef` says what there is to know of an image's address. Importing it
-loads numpy and Pillow; torch is loaded only by `ImageDataset`.
+(`ImageDataset`). Importing it loads numpy and Pillow; torch is loaded only by `ImageDataset`.
+
+An image's file is opened, fetched and digested once a use:
+
+- `ImageRef` says what there is to know of an address. ``ImageRef(path).read()`` gives `ImageBytes`:
+  the content, with its ``.digest``, which whatever decodes takes in place of an address. So the
+  bytes that are digested are the bytes that are decoded.
+- ``decode_image(source, decoding, min_size=..., exact=...)`` gives a `DecodedImage`: the ``image``,
+  as `load_image` does, and the ``original_size`` of the upright file, also where a large JPEG was
+  decoded smaller. `image_size` reads a header alone.
+- ``ImageReader(preprocessings, exact_decode=...)`` does the same for threads ahead of a model, and
+  returns an `ImageDecodeError` instead of raising it.
+- `Decoding` holds every choice of how files become RGB images. Rooms pass it on whole; its
+  ``settings()`` belong into a cache's key.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._inputs import check_images
-from ._references import ImageRef
-from .decoding import ImageDecodeError, load_image
+from ._reading import ImageReader, map_ahead
+from ._references import ImageBytes, ImageDecodeError, ImageRef
+from .decoding import (
+    DecodedImage,
+    Decoding,
+    ImageSource,
+    decode_image,
+    image_size,
+    load_image,
+    warn_of_failures,
+)
 from .preprocessing import Preprocessing
 from .sources import IMAGE_EXTENSIONS, list_images
 
@@ -20,13 +41,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IMAGE_EXTENSIONS",
+    "DecodedImage",
+    "Decoding",
+    "ImageBytes",
     "ImageDataset",
     "ImageDecodeError",
+    "ImageReader",
     "ImageRef",
+    "ImageSource",
     "Preprocessing",
     "check_images",
+    "decode_image",
+    "image_size",
     "list_images",
     "load_image",
+    "map_ahead",
+    "warn_of_failures",
 ]
 
 

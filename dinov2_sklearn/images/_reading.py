@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
 
-from .decoding._decoding import ImageDecodeError, load_image
-from .preprocessing._preprocessing import Preprocessing
+from ._references import ImageDecodeError
+from .decoding import DecodedImage, Decoding, ImageSource, decode_image
+from .preprocessing import Preprocessing
 
 __all__ = ["ImageReader", "map_ahead"]
 
@@ -23,17 +24,26 @@ class ImageReader:
         One for each size.
     exact_decode : bool
         Whether large JPEGs are decoded in full; otherwise no smaller than twice what is needed.
+    decoding : Decoding, default=None
+        How files become RGB images.
     """
 
-    def __init__(self, preprocessings: Sequence[Preprocessing], *, exact_decode: bool) -> None:
+    def __init__(
+        self,
+        preprocessings: Sequence[Preprocessing],
+        *,
+        exact_decode: bool,
+        decoding: Decoding | None = None,
+    ) -> None:
         self.preprocessings = preprocessings
         self.exact_decode = exact_decode
+        self.decoding = decoding or Decoding()
         sizes = [preprocessing.min_size for preprocessing in preprocessings]
         self._min_size = None if None in sizes else max(size for size in sizes if size is not None)
 
     def __call__(
-        self, source: str | Image.Image | np.ndarray | list[np.ndarray] | ImageDecodeError
-    ) -> list[np.ndarray] | ImageDecodeError:
+        self, source: ImageSource | list[NDArray[np.uint8]] | ImageDecodeError
+    ) -> list[NDArray[np.float32]] | ImageDecodeError:
         """Return one float32 array (3, height, width) a size, or why there is none.
 
         What `pictures` returned in another process takes the place of an image.
@@ -45,19 +55,27 @@ class ImageReader:
         return [preprocessing.normalize(picture) for preprocessing, picture in pairs]
 
     def pictures(
-        self, source: str | Image.Image | np.ndarray | ImageDecodeError
-    ) -> list[np.ndarray] | ImageDecodeError:
+        self, source: ImageSource | ImageDecodeError
+    ) -> list[NDArray[np.uint8]] | ImageDecodeError:
         """Return what the model sees, as one uint8 array (height, width, 3) a size.
 
         These take a quarter of the room of the float32 arrays that become of them.
         """
+        decoded = self.decode(source)
+        if isinstance(decoded, ImageDecodeError):
+            return decoded
+        return [preprocessing.to_display(decoded.image) for preprocessing in self.preprocessings]
+
+    def decode(self, source: ImageSource | ImageDecodeError) -> DecodedImage | ImageDecodeError:
+        """Return the image, before any resizing, with its original size, or why there is none."""
         if isinstance(source, ImageDecodeError):
             return source
         try:
-            image = load_image(source, min_size=self._min_size, exact=self.exact_decode)
+            return decode_image(
+                source, self.decoding, min_size=self._min_size, exact=self.exact_decode
+            )
         except ImageDecodeError as error:
             return error
-        return [preprocessing.to_display(image) for preprocessing in self.preprocessings]
 
 
 def map_ahead(

@@ -1,19 +1,79 @@
-"""An image's address: a file's path or a URL, and what can be asked of it."""
+"""An image's address, a file's path or a URL, and the bytes that are there."""
 
 import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["ImageRef"]
+__all__ = ["ImageBytes", "ImageDecodeError", "ImageRef", "explained", "file_system"]
+
+Options: TypeAlias = Mapping[str, Any] | None
 
 # Two letters at least: "c://" is a drive.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
+
+
+class ImageDecodeError(ValueError):
+    """An image that cannot be decoded; the message names it and the cause.
+
+    Parameters
+    ----------
+    source : str
+        The file's path, or a description of the image where it has no path.
+    reason : str
+        The cause, in plain words.
+
+    Examples
+    --------
+    >>> from dinov2_sklearn.images import ImageDecodeError
+    >>> str(ImageDecodeError("a.jpg", "the file is empty"))
+    "Cannot decode 'a.jpg': the file is empty"
+    """
+
+    def __init__(self, source: str, reason: str) -> None:
+        # Both go to `args`, which is what a pickled exception is made from again.
+        super().__init__(source, reason)
+        self.source = source
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"Cannot decode {self.source!r}: {self.reason}"
+
+
+@dataclass(frozen=True, eq=False)
+class ImageBytes:
+    """An image's encoded content, read once: what is digested is what is decoded.
+
+    `load_image` and all that decodes takes one in place of an address.
+
+    Parameters
+    ----------
+    content : bytes
+        The file, whole.
+    address : str
+        Where it came from, for messages.
+
+    Examples
+    --------
+    >>> from dinov2_sklearn.images import ImageBytes
+    >>> ImageBytes(b"not an image", "a.jpg").digest.hex()[:8]
+    '52ad84bf'
+    """
+
+    content: bytes = field(repr=False)
+    address: str
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Twenty bytes that tell this content from any other."""
+        return hashlib.blake2b(self.content, digest_size=20).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +131,10 @@ class ImageRef:
         """The address from wherever the process works; links stay as they are."""
         return self.address if self.is_url else os.path.abspath(self.address)  # noqa: PTH100
 
-    def open(self) -> io.BufferedReader | io.BytesIO:
-        """Open what is there for reading.
+    def open(
+        self, storage_options: Mapping[str, Any] | None = None
+    ) -> io.BufferedReader | io.BytesIO:
+        """Open what is there for reading; a URL's content is fetched whole.
 
         Raises
         ------
@@ -84,9 +146,46 @@ class ImageRef:
         if not self.is_url:
             return open(self.address, "rb")  # noqa: PTH123 - keeps undecodable names
         with explained(self.address):
-            files, name, _ = file_system(self.address)
+            files, name, _ = file_system(self.address, storage_options)
             # Whole: few file systems can seek, and one that does asks again for every piece.
             return io.BytesIO(files.cat_file(name))
+
+    def open_image(
+        self, storage_options: Mapping[str, Any] | None = None
+    ) -> io.BufferedReader | io.BytesIO:
+        """Open what is there, as `open`, with an error that says why there is no image.
+
+        Raises
+        ------
+        ImageDecodeError
+            If it cannot be read, or is no regular file.
+        """
+        try:
+            # To open a pipe would wait for whoever writes to it.
+            if not self.is_url and not stat.S_ISREG(os.stat(self.address).st_mode):  # noqa: PTH116
+                raise ImageDecodeError(self.address, _explain_irregular(self.address))
+            return self.open(storage_options)
+        except (OSError, ValueError) as error:
+            if isinstance(error, ImageDecodeError):
+                raise
+            raise ImageDecodeError(
+                self.address, _explain_unreadable(self.address, error)
+            ) from error
+
+    def read(self, storage_options: Options = None) -> ImageBytes:
+        """Read what is there, once, to be digested and decoded.
+
+        Raises
+        ------
+        ImageDecodeError
+            If it cannot be read, or is no regular file.
+        """
+        with self.open_image(storage_options) as file:
+            try:
+                return ImageBytes(file.read(), self.address)
+            except OSError as error:
+                reason = _explain_unreadable(self.address, error)
+                raise ImageDecodeError(self.address, reason) from error
 
     def digest(self) -> bytes | None:
         """Digest what is there; None where it cannot be read, which decoding will report."""
@@ -114,6 +213,21 @@ class ImageRef:
         return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
+def _explain_irregular(path: str) -> str:
+    is_folder = os.path.isdir(path)  # noqa: PTH112
+    return "a folder, not a file" if is_folder else "no regular file, but a pipe, socket or device"
+
+
+def _explain_unreadable(path: str, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        if os.path.islink(path):  # noqa: PTH114
+            return f"a symbolic link to {os.readlink(path)!r}, which is missing"  # noqa: PTH115
+        return "no such file"
+    if isinstance(error, PermissionError):
+        return "no permission to read the file"
+    return f"the file cannot be read ({getattr(error, 'strerror', None) or error})"
+
+
 @contextmanager
 def explained(url: str) -> Iterator[None]:
     """Turn whatever a file system raises into an OSError or an ImportError in plain words."""
@@ -129,9 +243,9 @@ def explained(url: str) -> Iterator[None]:
         raise OSError(f"{type(error).__name__}: {error}") from error
 
 
-def file_system(url: str) -> tuple[Any, str, str]:
+def file_system(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[Any, str, str]:
     """Return the file system, the name within it, and what comes after the name in the URL."""
     import fsspec
 
-    files, name = fsspec.core.url_to_fs(url)
+    files, name = fsspec.core.url_to_fs(url, **(storage_options or {}))
     return files, name, "".join(url.partition("::")[1:])

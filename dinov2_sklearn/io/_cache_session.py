@@ -12,8 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..images import ImageRef
-from ..images._reading import map_ahead
+from ..images import ImageRef, map_ahead
 from ..utils import warn
 from ._cache import EmbeddingCache
 

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..images import ImageDecodeError, ImageRef, load_image
-from ..images._reading import map_ahead
+from ..images import ImageDecodeError, ImageRef, load_image, map_ahead
 from ..utils import warn
 
 SHEET_SIDE = 1024

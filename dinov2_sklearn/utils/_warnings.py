@@ -4,9 +4,7 @@ import contextlib
 import os
 import sys
 import warnings
-
-import joblib
-import sklearn
+from importlib.util import find_spec
 
 __all__ = ["warn"]
 
@@ -14,7 +12,13 @@ __all__ = ["warn"]
 # methods, pipelines, searches, context managers. No user can change a line there.
 _BETWEEN = (
     os.path.dirname(os.path.dirname(__file__)) + os.sep,  # noqa: PTH120 - frames know str only
-    *(os.path.dirname(module.__file__) + os.sep for module in (sklearn, joblib)),  # noqa: PTH120
+    # Found, not imported: warnings need neither.
+    *(
+        os.path.join(folder, "")  # noqa: PTH118
+        for package in ("sklearn", "joblib")
+        if (spec := find_spec(package)) is not None
+        for folder in spec.submodule_search_locations or ()
+    ),
     contextlib.__file__,
 )
 

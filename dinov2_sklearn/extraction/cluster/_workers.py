@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ...images import ImageDecodeError, ImageRef
-from ...images._reading import ImageReader, map_ahead
+from ...images import ImageDecodeError, ImageReader, ImageRef, map_ahead
 from ...io._manifest import differences, manifest_file
 from ...io._parquet_shards import Shard, import_pyarrow, read_shard
 from .._extraction import Extraction

@@ -1,12 +1,14 @@
 """One file, PIL image or array to one upright 8-bit RGB image."""
 
 import os
-import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
 from os import PathLike
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -23,39 +25,54 @@ from PIL import (
 )
 
 from ...utils import warn
-from .._references import ImageRef
-from ._rgb import to_upright_rgb
+from .._references import ImageBytes, ImageDecodeError, ImageRef
+from ._rgb import to_upright_rgb, upright_size
 
-__all__ = ["ImageDecodeError", "load_image", "warn_of_failures"]
+__all__ = [
+    "DecodedImage",
+    "Decoding",
+    "ImageSource",
+    "decode_image",
+    "image_size",
+    "load_image",
+    "warn_of_failures",
+]
+
+ImageSource: TypeAlias = str | bytes | PathLike[Any] | ImageBytes | Image.Image | np.ndarray
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 
 
-class ImageDecodeError(ValueError):
-    """An image that cannot be decoded; the message names it and the cause.
+@dataclass(frozen=True)
+class Decoding:
+    """How files become RGB images: one object for all rooms, so that a new choice is made once.
 
     Parameters
     ----------
-    source : str
-        The file's path, or a description of the image where it has no path.
-    reason : str
-        The cause, in plain words.
+    storage_options : mapping, default=None
+        What fsspec's file systems are given to open URLs.
 
     Examples
     --------
-    >>> from dinov2_sklearn.images import ImageDecodeError
-    >>> str(ImageDecodeError("a.jpg", "the file is empty"))
-    "Cannot decode 'a.jpg': the file is empty"
+    >>> from dinov2_sklearn.images import Decoding
+    >>> Decoding().settings()
+    {}
     """
 
-    def __init__(self, source: str, reason: str) -> None:
-        # Both go to `args`, which is what a pickled exception is made from again.
-        super().__init__(source, reason)
-        self.source = source
-        self.reason = reason
+    storage_options: Mapping[str, Any] | None = field(default=None, hash=False, repr=False)
 
-    def __str__(self) -> str:
-        return f"Cannot decode {self.source!r}: {self.reason}"
+    def settings(self) -> dict[str, Any]:
+        """Return what pixel values depend on, where it is not the default, for a cache's key."""
+        return {}
+
+
+class DecodedImage(NamedTuple):
+    """An upright RGB image, and the size of the picture in its file."""
+
+    image: Image.Image
+    """Of mode RGB; smaller than the original where a JPEG was decoded at a reduced size."""
+    original_size: tuple[int, int]
+    """(width, height) of the upright original."""
 
 
 def warn_of_failures(errors: Iterable[ImageDecodeError], told: str, *, max_shown: int = 10) -> None:
@@ -141,7 +158,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def load_image(
-    source: str | bytes | PathLike[Any] | Image.Image | np.ndarray,
+    source: ImageSource,
     *,
     min_size: int | None = None,
     exact: bool = True,
@@ -150,7 +167,7 @@ def load_image(
 
     Parameters
     ----------
-    source : str, bytes, PathLike, PIL.Image.Image or ndarray
+    source : str, bytes, PathLike, ImageBytes, PIL.Image.Image or ndarray
         A file or a URL that fsspec can open, whose format is told by its first bytes and not by
         its name: JPEG, PNG, TIFF, WebP, BMP or GIF; or a PIL image of any mode; or a uint8 array
         of shape (height, width), (height, width, 3) for RGB or (height, width, 4) for RGBA.
@@ -201,48 +218,95 @@ def load_image(
     >>> load_image(half_transparent_black).getpixel((0, 0))
     (127, 127, 127)
     """
+    return decode_image(source, min_size=min_size, exact=exact).image
+
+
+def decode_image(
+    source: ImageSource,
+    decoding: Decoding | None = None,
+    *,
+    min_size: int | None = None,
+    exact: bool = True,
+) -> DecodedImage:
+    """Decode as `load_image`, and tell the size of the original; a file is opened once."""
+    decoding = decoding or Decoding()
     if min_size is not None and min_size < 1:
         raise ValueError(f"min_size must be 1 or more, got {min_size}.")
     if isinstance(source, Image.Image):
-        return _load_pil(source)
+        return _whole(_load_pil(source))
     if isinstance(source, np.ndarray):
-        return _load_array(source)
+        return _whole(_load_array(source))
+    wanted = None if exact else min_size
+    if isinstance(source, ImageBytes):
+        with BytesIO(source.content) as content:
+            return _load_file(source.address, content, wanted)
     if not isinstance(source, (str, bytes, PathLike)):
         raise TypeError(
             "load_image takes a path, a PIL image or a uint8 array, got an object of type "
             f"{type(source).__name__}."
         )
-    return _load_file(os.fsdecode(source), None if exact else min_size)
+    ref = ImageRef(os.fsdecode(source))
+    # Pillow is given the open file, never the name: this is what makes sure that it is closed,
+    # and that it is read rather than memory-mapped, which kills the process when the file shrinks
+    # meanwhile.
+    with ref.open_image(decoding.storage_options) as file:
+        return _load_file(ref.address, file, wanted)
 
 
-def _load_file(path: str, min_size: int | None) -> Image.Image:
+def image_size(source: ImageBytes | str | bytes | PathLike[Any]) -> tuple[int, int]:
+    """Return the upright (width, height) of an image's file, from its header.
+
+    Raises
+    ------
+    ImageDecodeError
+        If it cannot be read, or is no image.
+    """
+    if isinstance(source, ImageBytes):
+        return _read_size(source.address, BytesIO(source.content))
+    ref = ImageRef(os.fsdecode(source))
+    with ref.open_image() as file:
+        return _read_size(ref.address, file)
+
+
+def _whole(image: Image.Image) -> DecodedImage:
+    return DecodedImage(image, image.size)
+
+
+def _read_size(path: str, file: IO[bytes]) -> tuple[int, int]:
+    with _explained(path, name := _identify(path, file)):
+        return upright_size(Image.OPEN[name][0](file, ""))
+
+
+def _load_file(path: str, file: IO[bytes], min_size: int | None) -> DecodedImage:
     try:
-        # To open a pipe would wait for whoever writes to it.
-        if not ImageRef(path).is_url and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
-            raise ImageDecodeError(path, _explain_irregular(path))
-        # Pillow is given the open file, never the name: this is what makes sure that it is
-        # closed, and that it is read rather than memory-mapped, which kills the process when
-        # the file shrinks meanwhile.
-        with ImageRef(path).open() as file, _strict_truncation:
+        with _strict_truncation:
             return _decode(path, file, min_size)
     except (OSError, ValueError) as error:
         if isinstance(error, ImageDecodeError):
             raise
-        raise ImageDecodeError(path, _explain_unreadable(path, error)) from error
+        raise ImageDecodeError(path, f"the file cannot be read ({error})") from error
 
 
-def _decode(path: str, file: IO[bytes], min_size: int | None) -> Image.Image:
+def _decode(path: str, file: IO[bytes], min_size: int | None) -> DecodedImage:
     name = _identify(path, file)
-    try:
+    with _explained(path, name):
         # Not Image.open, which answers a size between one and two times its limit with a
         # warning: filters of warnings are process-wide and cannot be set for one thread. Its
         # registry of formats gives the same image without that step; also, formats that start
         # other programs (EPS) are out of reach of a file that lies about its name.
         image = Image.OPEN[name][0](file, "")
         _refuse_bomb(path, image.size)
-        if min_size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
-            image.draft("RGB", (2 * min_size, 2 * min_size))
-        return to_upright_rgb(image)
+        if min_size is None or not isinstance(image, JpegImagePlugin.JpegImageFile):
+            return _whole(to_upright_rgb(image))
+        size = upright_size(image)
+        image.draft("RGB", (2 * min_size, 2 * min_size))
+        return DecodedImage(to_upright_rgb(image), size)
+
+
+@contextmanager
+def _explained(path: str, name: str) -> Iterator[None]:
+    try:
+        yield
     except (ImageDecodeError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -286,21 +350,6 @@ def _refuse_bomb(path: str, size: tuple[int, int]) -> None:
             f"{width} x {height} = {width * height} pixels are more than Pillow's limit of "
             f"{limit}, which guards against decompression bombs. {_BOMB_ADVICE}",
         )
-
-
-def _explain_irregular(path: str) -> str:
-    is_folder = os.path.isdir(path)  # noqa: PTH112
-    return "a folder, not a file" if is_folder else "no regular file, but a pipe, socket or device"
-
-
-def _explain_unreadable(path: str, error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        if os.path.islink(path):  # noqa: PTH114
-            return f"a symbolic link to {os.readlink(path)!r}, which is missing"  # noqa: PTH115
-        return "no such file"
-    if isinstance(error, PermissionError):
-        return "no permission to read the file"
-    return f"the file cannot be read ({getattr(error, 'strerror', None) or error})"
 
 
 def _load_pil(image: Image.Image) -> Image.Image:

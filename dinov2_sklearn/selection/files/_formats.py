@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from ...images import ImageRef
-from ...images.decoding import upright_size
+from ...images import ImageDecodeError, ImageRef, image_size
 from ._reading import COCO, LABEL_STUDIO_PREFIX, PAGE_FORMAT
 
 __all__ = ["COLUMNS", "Picks", "choose_format"]
@@ -107,17 +106,14 @@ def _json(picks: Picks) -> str:
 
 
 def _coco(picks: Picks) -> str:
-    from PIL import Image
-
     images = []
     named = zip(picks.rows, picks.filepaths(), picks.relative(), strict=True)
     for image_id, (row, path, name) in enumerate(named, start=1):
         try:
-            with ImageRef(path).open() as file, Image.open(file) as image:
-                width, height = upright_size(image)
-        except (OSError, ValueError) as error:
+            width, height = image_size(path)
+        except ImageDecodeError as error:
             raise ValueError(
-                f"COCO keeps each image's size, and {path!r} cannot be opened: {error}"
+                f"COCO keeps each image's size, and {path!r} cannot be opened: {error.reason}"
             ) from error
         images.append(
             {"id": image_id, "file_name": name, "width": width, "height": height, "rank": row[0]}
