@@ -224,21 +224,23 @@ def _copy(arguments: argparse.Namespace, picked: list[str]) -> list[str]:
 
 
 def _preselected(arguments: argparse.Namespace, paths: list[str]) -> list[int]:
-    from ..selection.files._reading import find_rows, read_paths
+    from ..selection import read_selection
+    from ..selection.files import find_rows
 
     excluded: set[int] = set()
     for file in arguments.exclude:
-        names = read_paths(file, root=arguments.root)
-        rows, missing = find_rows(names, paths)
-        if names and not rows:
+        names = read_selection(file, root=arguments.root).paths
+        if names is None:
+            raise ValueError(f"{str(file)!r} holds row numbers only, no paths.")
+        rows = find_rows(names, paths)
+        if names and not any(rows):
             raise ValueError(
                 f"None of the {len(names)} images in {str(file)!r}, such as {names[0]!r}, is among "
                 f"the embedded ones, such as {paths[0]!r}. Is --root needed?"
             )
+        missing = sum(not found for found in rows)
         if missing:
-            warn(
-                f"{len(missing)} of the {len(names)} images in {str(file)!r} are not among the "
-                "embedded ones.",
-            )
-        excluded.update(rows)
+            told = f"{missing} of the {len(names)} images in {str(file)!r}"
+            warn(f"{told} are not among the embedded ones.")
+        excluded.update(*rows)
     return sorted(excluded)

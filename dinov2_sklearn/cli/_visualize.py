@@ -86,7 +86,7 @@ def add_to(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> Report:
     from ..projection import ProjectionDisplay, UMAPProjector
-    from ..selection.files._reading import load_selection
+    from ..selection import load_selection
 
     output: Path = arguments.output
     is_page = output.suffix.lower() in _PAGES

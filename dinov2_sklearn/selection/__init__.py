@@ -7,15 +7,17 @@ well some rows stand for all rows, `compute_diversity` says how alone each row i
 
 from ._metrics import SelectionReport, SelectionScores, compute_diversity, selection_report
 from ._sampler import DiversitySampler
-from .files import copy_images, load_selection, write_selection
+from .files import Selection, copy_images, load_selection, read_selection, write_selection
 
 __all__ = [
     "DiversitySampler",
+    "Selection",
     "SelectionReport",
     "SelectionScores",
     "compute_diversity",
     "copy_images",
     "load_selection",
+    "read_selection",
     "selection_report",
     "write_selection",
 ]

@@ -6,14 +6,26 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
 from dinov2_sklearn import load_selection
-from dinov2_sklearn.selection import copy_images, write_selection
+from dinov2_sklearn.selection import Selection, copy_images, read_selection, write_selection
 
 ODD = ["a b.jpg", "é.png", "100%.jpg", "x#y&z=1+1.jpg"]
+# What each format keeps of a selection.
+PARTS = {"paths", "rows", "scores", "clusters", "distances", "columns", "settings"}
+KEPT = {
+    "csv": PARTS - {"settings"},
+    "txt": {"paths"},
+    "json": PARTS,
+    "coco": {"paths", "columns", "settings"},
+    "label-studio": {"paths", "scores", "clusters", "columns"},
+}
 
 
 @pytest.fixture
@@ -54,10 +66,88 @@ def test_label_studio_tasks(photos):
     assert load_selection("tasks.json", photos, root="photos").tolist() == [3, 1]
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".txt", ".json"])
-def test_every_form_comes_back(photos, suffix):
-    write_selection(f"picks{suffix}", photos, [2, 0])
-    assert load_selection(f"picks{suffix}", photos).tolist() == [2, 0]
+@pytest.fixture(scope="module")
+def odd_files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("odd")
+    names = [*ODD, "bytes\udcff.png", 'a, "b".jpg', "?d=c.jpg"]
+    for name in names:
+        Image.new("RGB", (4, 3)).save(folder / name)
+    return folder, [str(folder / name) for name in names]
+
+
+@st.composite
+def selections(draw, paths):
+    """Selections of any of these paths, with whatever may be known of them."""
+    n = draw(st.integers(0, 5))
+
+    def values(strategy):
+        return st.lists(strategy, min_size=n, max_size=n)
+
+    unit = st.floats(0, 1)
+    return Selection(
+        draw(values(st.sampled_from(paths))),
+        draw(st.lists(st.integers(0, 2**40), min_size=n, max_size=n, unique=True)),
+        scores=draw(st.none() | values(unit)),
+        clusters=draw(st.none() | values(st.integers(0, 99))),
+        distances=draw(st.none() | values(unit | st.just(np.inf))),
+        columns=draw(st.dictionaries(st.sampled_from(["camera", "a,b"]), values(st.text(COLUMN)))),
+        settings=draw(st.dictionaries(st.sampled_from("mn"), st.integers() | st.text(COLUMN))),
+    )
+
+
+COLUMN = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+
+
+@pytest.mark.parametrize("name", KEPT)
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_every_format_comes_back(odd_files, name, data):
+    folder, paths = odd_files
+    selection = data.draw(selections(paths))
+    file = folder / f"picks{'.json' if name in ('coco', 'label-studio') else f'.{name}'}"
+    write_selection(file, None, selection, format=name, root=folder)
+    back = read_selection(file, root=folder)
+    assert back.paths == selection.paths
+    for part in KEPT[name] & {"rows", "scores", "clusters", "distances"}:
+        was, now = getattr(selection, part), getattr(back, part)
+        if was is None or not np.isfinite(was).any():
+            assert now is None or not len(now)
+        else:  # there is no infinity in JSON: who has no earlier pick has no distance to it
+            np.testing.assert_array_equal(now, np.where(np.isfinite(was), was, np.nan))
+    if "columns" in KEPT[name] and len(selection):
+        assert back.columns == selection.columns
+    if "settings" in KEPT[name]:
+        assert back.settings == {**selection.settings, "settings": {}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((None,), "there are neither"),
+        ((["a"], [0, 1]), "rows has 2 values for 1 picks"),
+        ((["a"], [-1]), "rows holds -1, which is no row number"),
+        ((["a", "b"], [1, 1]), "more than once"),
+        ((["a"], None, None, None, None, {"score": [1]}), "may not be called 'score'"),
+    ],
+)
+def test_what_is_no_selection(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Selection(*arguments)
+
+
+def test_columns_travel_with_their_rows(photos):
+    camera = pd.Series(["north", "east", "south", "west"], index=[3, 2, 1, 0])
+    for suffix in (".csv", ".json"):
+        write_selection(
+            f"p{suffix}", pd.Series(photos, index=[3, 2, 1, 0]), [2, 0], columns={"camera": camera}
+        )
+        back = read_selection(f"p{suffix}")
+        assert back.paths == [photos[2], photos[0]]
+        assert back.columns == {"camera": ["south", "north"]}
+    with pytest.raises(ValueError, match="camera has 3 values for 4 paths"):
+        write_selection("p.csv", photos, [0], columns={"camera": camera[:3]})
+    with pytest.raises(ValueError, match="has paths, rows and columns of its own"):
+        write_selection("p.csv", photos, back)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".txt", ".json"])

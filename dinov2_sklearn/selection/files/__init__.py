@@ -1,7 +1,16 @@
 """Selections in files: written, read back, and their images gathered in a folder."""
 
 from ._copies import copy_images
-from ._reading import PAGE_FORMAT, load_selection
-from ._writing import write_selection
+from ._files import load_selection, read_selection, write_selection
+from ._formats import PAGE_FORMAT
+from ._selection import Selection, find_rows
 
-__all__ = ["PAGE_FORMAT", "copy_images", "load_selection", "write_selection"]
+__all__ = [
+    "PAGE_FORMAT",
+    "Selection",
+    "copy_images",
+    "find_rows",
+    "load_selection",
+    "read_selection",
+    "write_selection",
+]

@@ -1,71 +1,65 @@
-"""The forms in which a selection is written, each for the tool that reads it."""
+"""The formats of selections: how each is written, and beside it how it is read back."""
 
 import csv
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
+
+import numpy as np
 
 from ...images import ImageDecodeError, ImageRef, image_size
-from ._reading import COCO, LABEL_STUDIO_PREFIX, PAGE_FORMAT
+from ._selection import COLUMNS, Selection
 
-__all__ = ["COLUMNS", "Picks", "choose_format"]
+__all__ = ["PAGE_FORMAT", "SelectionFormat", "choose_format", "parse", "to_json"]
 
-COLUMNS = ("rank", "index", "filepath", "score", "cluster", "distance_to_selected")
+PAGE_FORMAT = "dinov2_sklearn selection"
+
+_COCO = "images selected by dinov2_sklearn"
+_COCO_KEYS = ("id", "file_name", "width", "height", "rank", "license", "date_captured")
+_TASK_PREFIX = "/data/local-files/?d="
+_TASK_KEYS = ("rank", "index", "score", "cluster")
 
 
-class Picks(NamedTuple):
-    """What was picked, in pick order.
+class SelectionFormat(NamedTuple):
+    """One format of selections.
 
     Attributes
     ----------
-    rows : list of tuple
-        The values of `COLUMNS` for each pick, None where there is none.
-    record : dict
-        How it was made.
-    root : Path or None
-        The folder that paths are written relative to.
+    write : callable
+        Turns a selection into text; paths are relative to a folder or None, where the format has
+        relative paths.
+    read : callable
+        Turns that text, or what it holds as JSON, into a selection.
+    suffix : str
+        Extension of its files.
+    sidecar : bool
+        Whether a second file says how the selection was made.
     """
 
-    rows: list[tuple]
-    record: dict[str, Any]
-    root: Path | None
-
-    def filepaths(self) -> list[str]:
-        """Return the paths as they were given."""
-        return [row[2] for row in self.rows]
-
-    def relative(self) -> list[str]:
-        """Return the paths relative to the root, with forward slashes."""
-        if self.root is None:
-            return [path.replace(os.sep, "/") for path in self.filepaths()]
-        return [_relative(path, self.root) for path in self.filepaths()]
-
-
-class Format(NamedTuple):
-    """How a form is written, its extension, and whether a sidecar says how it was made."""
-
-    text: Callable[[Picks], str]
+    write: Callable[[Selection, Path | None], str]
+    read: Callable[[Any, Path | None], Selection]
     suffix: str
     sidecar: bool
 
 
-def choose_format(path: Path, name: str | None) -> Format:
-    """Return the form of this name, or the one that the file's extension stands for."""
+def choose_format(path: Path, name: str | None) -> SelectionFormat:
+    """Return the format of this name, or the one that the file's extension stands for."""
+    known = ", ".join(map(repr, FORMATS))
     if name is None:
         name = path.suffix.lower().removeprefix(".")
         if name not in ("csv", "txt", "json"):
             has = f"the extension {path.suffix!r}" if path.suffix else "no extension"
             raise ValueError(
                 f"{str(path)!r} has {has}. A selection is a .csv, a .txt or a .json; or name its "
-                f"format, one of {', '.join(map(repr, _FORMATS))}."
+                f"format, one of {known}."
             )
-    if name not in _FORMATS:
-        raise ValueError(f"format must be one of {', '.join(map(repr, _FORMATS))}, got {name!r}.")
-    chosen = _FORMATS[name]
+    if name not in FORMATS:
+        raise ValueError(f"format must be one of {known}, got {name!r}.")
+    chosen = FORMATS[name]
     if path.suffix.lower() != chosen.suffix and (path.is_file() or not path.exists()):
         raise ValueError(
             f"{str(path)!r} should end in {chosen.suffix!r}, as a selection of the format {name!r} "
@@ -74,88 +68,220 @@ def choose_format(path: Path, name: str | None) -> Format:
     return chosen
 
 
-def _csv(picks: Picks) -> str:
+def parse(text: str, suffix: str, root: Path | None) -> Selection:
+    """Read the text of a file with this extension."""
+    if suffix != ".json":
+        return FORMATS[suffix.removeprefix(".")].read(text, root)
+    contents = json.loads(text)
+    if isinstance(contents, list):
+        return _read_label_studio(contents, root)
+    return (_read_coco if "images" in contents else _read_json)(contents, root)
+
+
+def to_json(value: Any) -> Any:
+    """Say in JSON what JSON has no type for: numpy numbers, paths, callable strategies."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    name = getattr(value, "__qualname__", None)
+    return repr(value) if name is None else f"{value.__module__}.{name}"
+
+
+def _write_csv(selection: Selection, root: Path | None) -> str:
+    _paths(selection)
     text = StringIO()
     # The default line end, CRLF, also makes the writer quote a lone carriage return in a path.
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    writer.writerows(["" if value is None else value for value in row] for row in picks.rows)
+    writer = csv.DictWriter(text, [*COLUMNS, *selection.columns])
+    writer.writeheader()
+    writer.writerows(selection.records())
     return text.getvalue()
 
 
-def _txt(picks: Picks) -> str:
-    for path in picks.filepaths():
+def _read_csv(text: str, root: Path | None) -> Selection:
+    reader = csv.DictReader(StringIO(text, newline=""))
+    header = reader.fieldnames or ()
+    table = list(reader)
+    if "filepath" not in header:
+        raise ValueError("no column filepath")
+    return Selection(
+        [line["filepath"] for line in table],
+        np.array([int(line["index"]) for line in table]) if "index" in header else None,
+        **_known_numbers(table),
+        columns={name: [line[name] for line in table] for name in header if name not in COLUMNS},
+    )
+
+
+def _write_txt(selection: Selection, root: Path | None) -> str:
+    paths = _paths(selection)
+    for path in paths:
         if len(path.splitlines()) != 1 or path.startswith("\ufeff"):
             raise ValueError(
                 f"The path {path!r} is empty, has a line break or begins with a byte-order mark, "
                 "which a list of one path a line cannot hold. Write a .csv or a .json."
             )
-    return "".join(f"{path}\n" for path in picks.filepaths())
+    return "".join(f"{path}\n" for path in paths)
 
 
-def _json(picks: Picks) -> str:
-    contents = {
-        "format": PAGE_FORMAT,
-        "version": 1,
-        "indices": [row[1] for row in picks.rows],
-        "paths": picks.filepaths(),
-        "picks": [dict(zip(COLUMNS, row, strict=True)) for row in picks.rows],
-        "made": picks.record,
-    }
-    return json.dumps(contents, indent=1) + "\n"
+def _read_txt(text: str, root: Path | None) -> Selection:
+    lines = StringIO(text, newline=None).read().split("\n")
+    return Selection([line for line in lines if line])
 
 
-def _coco(picks: Picks) -> str:
+def _write_json(selection: Selection, root: Path | None) -> str:
+    return _dump(
+        {
+            "format": PAGE_FORMAT,
+            "version": 1,
+            "indices": selection.rows,
+            "paths": selection.paths,
+            "picks": selection.records(),
+            "made": selection.settings,
+        }
+    )
+
+
+def _read_json(contents: Any, root: Path | None) -> Selection:
+    if contents["format"] != PAGE_FORMAT or contents["version"] != 1:
+        raise ValueError(f"format {contents['format']!r}, version {contents['version']!r}")
+    picks = contents.get("picks", [])  # the page of a map writes none
+    return Selection(
+        contents["paths"],
+        contents["indices"],
+        **_known_numbers(picks),
+        columns=_columns(picks, COLUMNS),
+        settings=contents.get("made", {}),
+    )
+
+
+def _write_coco(selection: Selection, root: Path | None) -> str:
     images = []
-    named = zip(picks.rows, picks.filepaths(), picks.relative(), strict=True)
-    for image_id, (row, path, name) in enumerate(named, start=1):
-        try:
-            width, height = image_size(path)
-        except ImageDecodeError as error:
-            raise ValueError(
-                f"COCO keeps each image's size, and {path!r} cannot be opened: {error.reason}"
-            ) from error
-        images.append(
-            {"id": image_id, "file_name": name, "width": width, "height": height, "rank": row[0]}
-        )
-    info = {"description": COCO, **picks.record}
-    contents = {"info": info, "images": images, "annotations": [], "categories": []}
-    return json.dumps(contents, indent=1) + "\n"
+    for record, name in zip(selection.records(), _relative(selection, root), strict=True):
+        width, height = _size(record["filepath"])
+        image = {"id": record["rank"], "file_name": name, "width": width, "height": height}
+        images.append({**image, **{key: record[key] for key in ("rank", *selection.columns)}})
+    return _dump(
+        {
+            "info": {"description": _COCO, **selection.settings},
+            "licenses": [],
+            "images": images,
+            "annotations": [],
+            "categories": [],
+        }
+    )
 
 
-def _label_studio(picks: Picks) -> str:
-    if picks.root is None:
+def _read_coco(contents: Any, root: Path | None) -> Selection:
+    images = contents["images"]
+    info = contents.get("info", {})
+    return Selection(
+        _absolute([image["file_name"] for image in images], root),
+        columns=_columns(images, (*_COCO_KEYS, *COLUMNS)),
+        settings={key: value for key, value in info.items() if key != "description"},
+    )
+
+
+def _write_label_studio(selection: Selection, root: Path | None) -> str:
+    if root is None:
         raise ValueError(
             "Label Studio finds images relative to its LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT: "
             "give that folder as root."
         )
     tasks = []
-    for row, name in zip(picks.rows, picks.relative(), strict=True):
+    for record, name in zip(selection.records(), _relative(selection, root), strict=True):
         if ImageRef(name).is_url:
             raise ValueError(
                 f"Label Studio's local storage holds files, not URLs such as {name!r}: copy the "
                 "images, and write the tasks of the copies."
             )
-        details = {key: row[COLUMNS.index(key)] for key in ("rank", "index", "score", "cluster")}
         # The server reads the path from a URL's query: what has a meaning there is escaped.
-        image = LABEL_STUDIO_PREFIX + quote(os.fsencode(name), safe="/")
-        tasks.append({"data": {"image": image, **details}})
-    return json.dumps(tasks, indent=1) + "\n"
+        image = _TASK_PREFIX + quote(os.fsencode(name), safe="/")
+        details = {key: record[key] for key in (*_TASK_KEYS, *selection.columns)}
+        tasks.append({"data": {**details, "image": image}})
+    return _dump(tasks)
 
 
-def _relative(path: str, root: Path) -> str:
-    if ImageRef(path).is_url:
-        return path
-    absolute, base = os.path.abspath(path), os.path.abspath(root)  # noqa: PTH100 - keeps links
-    if os.path.commonpath([absolute, base]) != base:
-        raise ValueError(f"{path!r} is not inside root={str(root)!r}.")
-    return os.path.relpath(absolute, base).replace(os.sep, "/")
+def _read_label_studio(tasks: Any, root: Path | None) -> Selection:
+    # Not the row numbers: tasks of several lists are put together in a project.
+    data = [task["data"] for task in tasks]
+    return Selection(
+        _absolute([_task_path(details["image"]) for details in data], root),
+        **_known_numbers(data),
+        columns=_columns(data, ("image", *COLUMNS)),
+    )
 
 
-_FORMATS = {
-    "csv": Format(_csv, ".csv", sidecar=True),
-    "txt": Format(_txt, ".txt", sidecar=True),
-    "json": Format(_json, ".json", sidecar=False),
-    "coco": Format(_coco, ".json", sidecar=False),
-    "label-studio": Format(_label_studio, ".json", sidecar=True),
+def _task_path(url: str) -> str:
+    if not url.startswith(_TASK_PREFIX):
+        raise ValueError(f"a task whose image is {url!r}, not in local storage")
+    return os.fsdecode(unquote_to_bytes(url.removeprefix(_TASK_PREFIX)))
+
+
+FORMATS = {
+    "csv": SelectionFormat(_write_csv, _read_csv, ".csv", sidecar=True),
+    "txt": SelectionFormat(_write_txt, _read_txt, ".txt", sidecar=True),
+    "json": SelectionFormat(_write_json, _read_json, ".json", sidecar=False),
+    "coco": SelectionFormat(_write_coco, _read_coco, ".json", sidecar=False),
+    "label-studio": SelectionFormat(_write_label_studio, _read_label_studio, ".json", sidecar=True),
 }
+
+
+def _dump(contents: Any) -> str:
+    return json.dumps(contents, indent=1, default=to_json) + "\n"
+
+
+def _paths(selection: Selection) -> list[str]:
+    if selection.paths is None:
+        raise ValueError("The selection holds row numbers only, no paths: only a .json can.")
+    return selection.paths
+
+
+def _relative(selection: Selection, root: Path | None) -> list[str]:
+    """Return the paths relative to the root, with forward slashes."""
+    if root is None:
+        return [path.replace(os.sep, "/") for path in _paths(selection)]
+    base = os.path.abspath(root)  # noqa: PTH100 - keeps links
+    names = []
+    for path in _paths(selection):
+        ref = ImageRef(path)
+        if not ref.is_url and os.path.commonpath([ref.absolute, base]) != base:
+            raise ValueError(f"{path!r} is not inside root={str(root)!r}.")
+        name = path if ref.is_url else os.path.relpath(ref.absolute, base).replace(os.sep, "/")
+        names.append(name)
+    return names
+
+
+def _absolute(names: list[str], root: Path | None) -> list[str]:
+    # Names stay str: paths that are no valid text must survive.
+    return names if root is None else [os.path.join(root, name) for name in names]  # noqa: PTH118
+
+
+def _size(path: str) -> tuple[int, int]:
+    try:
+        return image_size(path)
+    except ImageDecodeError as error:
+        raise ValueError(
+            f"COCO keeps each image's size, and {path!r} cannot be opened: {error.reason}"
+        ) from error
+
+
+def _known_numbers(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return scores, clusters and distances; None where one is missing, or is no number."""
+    fields = {"scores": "score", "clusters": "cluster", "distances": "distance_to_selected"}
+    found: dict[str, Any] = {}
+    for field, name in fields.items():
+        cells = [record.get(name) for record in records]
+        try:
+            values = np.array([np.nan if cell in (None, "") else float(cell) for cell in cells])
+        except (TypeError, ValueError):
+            values = np.empty(0)
+        found[field] = None if np.isnan(values).all() else values
+    clusters = found["clusters"]
+    if clusters is not None and np.isfinite(clusters).all():
+        found["clusters"] = clusters.astype(np.intp)
+    return found
+
+
+def _columns(records: Sequence[Mapping[str, Any]], known: Sequence[str]) -> dict[str, list[Any]]:
+    names = [name for name in (records[0] if records else ()) if name not in known]
+    return {name: [record.get(name) for record in records] for name in names}
