@@ -19,8 +19,6 @@ from ._query import Query
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
-    from ._inspector import PatchAttentionInspector
-
 __all__ = ["AttentionDisplay"]
 
 _KINDS = ("overlay", "heads", "layers", "rollout", "pca")
@@ -108,7 +106,7 @@ class AttentionDisplay(SavableFigureMixin):
     @classmethod
     def from_estimator(
         cls,
-        estimator: PatchAttentionInspector,
+        estimator: Any,
         images: Any,
         *,
         kind: str = "overlay",

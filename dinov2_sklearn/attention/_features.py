@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images import ImageDecodeError, ImageRef, Preprocessing
-from ..images.decoding import warn_of_failures
+from ..images import ImageDecodeError, ImageRef, Preprocessing, warn_of_failures
 from ..utils import atomic_write, progress_bar
 
 if TYPE_CHECKING:
-    from ._look import Looker
+    from ._model import AttentionModel
 
 __all__ = ["PatchFeatures", "load_patch_features", "save_patch_features"]
 
@@ -101,7 +100,7 @@ def load_patch_features(path: str | os.PathLike[str]) -> PatchFeatures:
 
 
 def save_patch_features(
-    looker: "Looker",
+    model: "AttentionModel",
     paths: list[str],
     folder: Path,
     *,
@@ -114,14 +113,14 @@ def save_patch_features(
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{str(folder)!r} is a file. Name a folder for patch tokens.")
     folder.mkdir(parents=True, exist_ok=True)
-    settings = _settings(looker, model_name, dtype)
+    settings = _settings(model, model_name, dtype)
     files = {path: folder / _file_name(path) for path in paths}
     todo = [path for path in files if not _is_done(files[path], path, settings)]
     errors: dict[int, ImageDecodeError] = {}
     with progress_bar(len(files), "Saving patch tokens", "img", shown=verbose) as bar:
         bar.update(len(files) - len(todo))
         stamps = {path: _stamp(path) for path in todo}  # before the images are read
-        for path, tokens in _tokens(looker, todo, errors if on_error == "skip" else None):
+        for path, tokens in _tokens(model, todo, errors if on_error == "skip" else None):
             metadata = {"image_path": path, "stamp": stamps[path], "settings": settings}
             _write(files[path], _narrowed(tokens, dtype, path), metadata)
             bar.update(1)
@@ -134,24 +133,24 @@ def save_patch_features(
 
 
 def _tokens(
-    looker: "Looker", paths: list[str], errors: dict[int, ImageDecodeError] | None
+    model: "AttentionModel", paths: list[str], errors: dict[int, ImageDecodeError] | None
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    for position, _, _, tokens in looker(paths, errors):
+    for position, _, _, tokens in model.run(paths, errors):
         yield paths[position], tokens
 
 
-def _settings(looker: "Looker", model_name: str, dtype: str) -> dict[str, Any]:
+def _settings(model: "AttentionModel", model_name: str, dtype: str) -> dict[str, Any]:
     """Return what decides the tokens of an image, as JSON has it."""
     digest = hashlib.blake2b(digest_size=20)
-    for file in looker.backbone.checkpoint.files():
+    for file in model.backbone.checkpoint.files():
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "blake2b").digest())
     settings = {
         "model_name": model_name,
         "model_digest": digest.hexdigest(),
-        "layer": looker.token_block,
-        "precision": str(looker.backbone.dtype).removeprefix("torch."),
-        "preprocessing": asdict(looker.preprocessing),
+        "layer": model.token_block,
+        "precision": str(model.backbone.dtype).removeprefix("torch."),
+        "preprocessing": asdict(model.preprocessing),
         "dtype": dtype,
     }
     return json.loads(json.dumps(settings))

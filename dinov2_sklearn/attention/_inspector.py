@@ -1,6 +1,7 @@
 """PatchAttentionInspector: images to the attention of a Vision Transformer."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,14 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 from ..backbone import BackboneMixin, Checkpoint
 from ..images import Preprocessing, check_images
 from ..utils import StrOptions, VersionedMixin, fit_context, warn
-from ._maps import Again, AttentionMaps
+from ._maps import AttentionMaps
 from ._outputs import ImageLike, OutputsMixin
 from ._patch_pca import PatchSample
 from ._query import Query, check_query, head_index, query_token
-from ._seen import whole_patches
 
 if TYPE_CHECKING:
-    from ._look import Looker
+    from ._model import AttentionModel
 
 __all__ = ["PatchAttentionInspector"]
 
@@ -186,9 +186,9 @@ class PatchAttentionInspector(
         CheckpointError
             If the checkpoint cannot be found.
         """
-        images, checkpoint = self._start(X)
+        images, model = self._start(X, self.layer, "cls")
         sample = PatchSample(len(images))
-        for maps in self._look_at_layer(images[:: sample.step], checkpoint, "cls"):
+        for maps in self._run(model, images[:: sample.step]):
             sample.add(maps.patch_tokens, maps.attention[0])
         self.patch_pca_ = sample.fit(invert=self.invert_foreground)
         return self
@@ -209,12 +209,11 @@ class PatchAttentionInspector(
         """
         if self.query != "cls":  # the foreground is told by the CLS token's attention
             return self.fit(X, y).transform(X)
-        images, checkpoint = self._start(X)
+        images, model = self._start(X, self.layer, "cls")
         sample = PatchSample(len(images))
 
         def sampled() -> Iterator[AttentionMaps]:
-            looked = self._look_at_layer(images, checkpoint, "cls")
-            for position, maps in enumerate(looked):
+            for position, maps in enumerate(self._run(model, images)):
                 if position % sample.step == 0:
                     sample.add(maps.patch_tokens, maps.attention[0])
                 yield maps
@@ -248,8 +247,8 @@ class PatchAttentionInspector(
         MemoryError
             If a single image does not fit into memory.
         """
-        images, checkpoint = self._start(X)
-        return self._rows(self._look_at_layer(images, checkpoint, self.query), images)
+        images, model = self._start(X, self.layer, self.query)
+        return self._rows(self._run(model, images), images)
 
     @fit_context(prefer_skip_nested_validation=True)
     def inspect(
@@ -339,9 +338,9 @@ class PatchAttentionInspector(
             If an image cannot be decoded.
         """
         check_is_fitted(self, "patch_pca_")
-        images, checkpoint = self._start(X)
-        self.patch_pca_.check_dim(checkpoint.dim)
-        maps = self._look_at_layer(images, checkpoint, "cls")
+        images, model = self._start(X, self.layer, "cls")
+        self.patch_pca_.check_dim(model.backbone.checkpoint.dim)
+        maps = self._run(model, images)
         return [self.patch_pca_.colors(m.patch_tokens, background=background) for m in maps]
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -362,7 +361,8 @@ class PatchAttentionInspector(
         ValueError
             If the grid depends on the image, as with ``keep_aspect=True``.
         """
-        grid = self._fixed_grid(self._checkpoint())
+        checkpoint = self._checkpoint()
+        grid = _fixed_grid(self._recipe(checkpoint)[0], checkpoint)
         if grid is None:
             raise ValueError(
                 "With whole images (keep_aspect=True) the columns depend on the images, and have "
@@ -371,9 +371,19 @@ class PatchAttentionInspector(
         prefix = type(self).__name__.lower()
         return np.array([f"{prefix}_{i}_{j}" for i, j in np.ndindex(grid)], dtype=object)
 
-    def _checkpoint(self) -> Checkpoint:
-        """Find the checkpoint, and check that it has the layer, the head and the query."""
-        checkpoint = super()._checkpoint()
+    def _start(
+        self, X: Any, layers: int | Sequence[int] | None, query: Query, method: str = ""
+    ) -> tuple[list, "AttentionModel"]:
+        """Check the images and the parameters, and load the model; say if the size is rounded."""
+        images = check_images(X, estimator_name=type(self).__name__ + method)
+        checkpoint = self._checkpoint()
+        preprocessing, rounded = self._recipe(checkpoint)
+        if rounded is not None:
+            warn(rounded)
+        return images, self._model(checkpoint, preprocessing, layers, query)
+
+    def _recipe(self, checkpoint: Checkpoint) -> tuple[Preprocessing, str | None]:
+        """Hold the parameters to the checkpoint; return its recipe and what is rounded in it."""
         if checkpoint.config["model_type"] == "dinov3_vit":
             raise ValueError(
                 f"{type(self).__name__} is for DINOv2 models, with or without registers: "
@@ -383,78 +393,58 @@ class PatchAttentionInspector(
         checkpoint.block_index(int(self.layer))
         if self.head is not None:
             head_index(self.head, checkpoint.n_heads)
-        self._check_query(self.query, checkpoint)
-        return checkpoint
+        preprocessing, rounded = _whole_patches(checkpoint, self.image_size, self.keep_aspect)
+        _check_query(self.query, preprocessing, checkpoint)
+        return preprocessing, rounded
 
-    def _check_query(self, query: Any, checkpoint: Checkpoint) -> Query:
-        """Check a query as far as can be before an image's grid is known."""
-        query = check_query(query)
-        grid = self._fixed_grid(checkpoint)
-        if grid is not None or not isinstance(query, tuple):
-            query_token(query, checkpoint.n_registers, grid or (1, 1))
-        return query
+    def _model(
+        self,
+        checkpoint: Checkpoint,
+        preprocessing: Preprocessing,
+        layers: int | Sequence[int] | None,
+        query: Query,
+    ) -> "AttentionModel":
+        """Load the model, to give the attention of some layers, and the tokens of its own."""
+        from ._model import AttentionModel
 
-    def _preprocessing(self, checkpoint: Checkpoint) -> Preprocessing:
-        return whole_patches(checkpoint, self.image_size, self.keep_aspect)[0]
-
-    def _fixed_grid(self, checkpoint: Checkpoint) -> tuple[int, int] | None:
-        """Return rows and columns of patches, None where they depend on the image."""
-        preprocessing = self._preprocessing(checkpoint)
-        if preprocessing.multiple is not None:
-            return None
-        height, width = preprocessing.base_size
-        return height // checkpoint.patch_size, width // checkpoint.patch_size
-
-    def _start(self, X: Any, method: str = "") -> tuple[list, Checkpoint]:
-        """Check the images and the parameters, and say so where the size is rounded."""
-        images = check_images(X, estimator_name=type(self).__name__ + method)
-        checkpoint = self._checkpoint()
-        _, rounded = whole_patches(checkpoint, self.image_size, self.keep_aspect)
-        if rounded is not None:
-            warn(rounded)
-        return images, checkpoint
-
-    def _inspect(
-        self, X: Any, layers: int | Sequence[int] | None, query: Query | None, method: str
-    ) -> Iterator[AttentionMaps]:
-        images, checkpoint = self._start(X, method=f".{method}")
         blocks = _blocks(layers, checkpoint)
-        query = self._check_query(self.query if query is None else query, checkpoint)
-        return self._look(images, self._looker(checkpoint, blocks, query))
-
-    def _looker(self, checkpoint: Checkpoint, blocks: Sequence[int], query: Query) -> "Looker":
-        from ._look import Looker
-
-        return Looker(
+        query = _check_query(query, preprocessing, checkpoint)
+        return AttentionModel(
             backbone=self._load(checkpoint),
-            preprocessing=self._preprocessing(checkpoint),
+            preprocessing=preprocessing,
             blocks=blocks,
             token_block=checkpoint.block_index(int(self.layer)),
-            query=check_query(query),
+            query=query,
             batch_size=self.batch_size,
             num_workers=self.num_workers,
         )
 
-    def _look_at_layer(
-        self, images: list, checkpoint: Checkpoint, query: Query
-    ) -> Iterator[AttentionMaps]:
-        """Look at images with the inspector's own layer."""
-        blocks = [checkpoint.block_index(int(self.layer))]
-        return self._look(images, self._looker(checkpoint, blocks, query))
+    def _reload(self, layers: Sequence[int], query: Query) -> "AttentionModel":
+        """Load the model once more, for maps that were made before."""
+        checkpoint = self._checkpoint()
+        return self._model(checkpoint, self._recipe(checkpoint)[0], layers, query)
 
-    def _look(self, images: list, looker: "Looker") -> Iterator[AttentionMaps]:
-        again = clone(self)
-        for _, seen, attention, tokens in looker(images):
+    def _inspect(
+        self, X: Any, layers: int | Sequence[int] | None, query: Query | None, method: str
+    ) -> Iterator[AttentionMaps]:
+        query = self.query if query is None else query
+        images, model = self._start(X, layers, query, f".{method}")
+        return self._run(model, images)
+
+    def _run(self, model: "AttentionModel", images: list) -> Iterator[AttentionMaps]:
+        # A copy keeps the settings of its time, and holds no model.
+        reload = partial(clone(self)._reload, query=model.query)
+        for _, item, attention, tokens in model.run(images):
             yield AttentionMaps(
                 attention=attention,
-                layers=tuple(looker.blocks),
+                layers=tuple(model.blocks),
                 patch_tokens=tokens,
-                image=seen.image,
-                query=looker.query,
-                depth=looker.backbone.checkpoint.depth,
-                original_shape=seen.original_shape,
-                window=seen.window,
-                _again=Again(again, looker.query),
+                image=item.image,
+                query=model.query,
+                depth=model.backbone.checkpoint.depth,
+                original_shape=item.original_shape,
+                window=item.window,
+                _reload=reload,
             )
 
     def _rows(self, looked: Iterator[AttentionMaps], images: list) -> NDArray[np.float32]:
@@ -477,6 +467,51 @@ def _blocks(layers: int | Sequence[int] | None, checkpoint: Checkpoint) -> list[
             f"layers must be an int, a sequence of one or more ints, or None, got {layers!r}."
         )
     return [checkpoint.block_index(int(layer), "layers") for layer in chosen]
+
+
+def _whole_patches(
+    checkpoint: Checkpoint, image_size: int | None, keep_aspect: bool
+) -> tuple[Preprocessing, str | None]:
+    """Return the checkpoint's recipe at the size asked for, in whole patches.
+
+    Where that is another size than the one asked for, also say so; otherwise None.
+    """
+    recipe, patch = checkpoint.preprocessing, checkpoint.patch_size
+    if image_size is not None:
+        asked, what = (int(image_size),) * 2, f"image_size={image_size}"
+        recipe = recipe.with_image_size(int(image_size), patch)
+    else:
+        asked = recipe.base_size
+        what = f"The checkpoint's own image size {asked[0]} x {asked[1]}"
+        if any(edge % patch for edge in asked):
+            recipe = recipe.scaled(1.0, patch)
+    # A recipe without a crop asks for whole images too, but not for whole patches.
+    if keep_aspect or (recipe.crop is None and not isinstance(recipe.resize, tuple)):
+        recipe = recipe.keep_aspect(patch)
+    if not any(edge % patch for edge in asked):
+        return recipe, None
+    height, width = recipe.base_size
+    return recipe, (
+        f"{what} is not a multiple of the model's patch of {patch} pixels; {height} x {width} is "
+        "used."
+    )
+
+
+def _fixed_grid(preprocessing: Preprocessing, checkpoint: Checkpoint) -> tuple[int, int] | None:
+    """Return rows and columns of patches, None where they depend on the image."""
+    if preprocessing.multiple is not None:
+        return None
+    height, width = preprocessing.base_size
+    return height // checkpoint.patch_size, width // checkpoint.patch_size
+
+
+def _check_query(query: Any, preprocessing: Preprocessing, checkpoint: Checkpoint) -> Query:
+    """Check a query as far as can be before an image's grid is known."""
+    query = check_query(query)
+    grid = _fixed_grid(preprocessing, checkpoint)
+    if grid is not None or not isinstance(query, tuple):
+        query_token(query, checkpoint.n_registers, grid or (1, 1))
+    return query
 
 
 def _unequal_grids(image: Any, position: int, first: tuple, other: tuple) -> str:

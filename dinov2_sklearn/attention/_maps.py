@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -13,30 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from ._query import Query, check_reduction, layer_position, patch_index, reduce_heads
 
 if TYPE_CHECKING:
-    from ._inspector import PatchAttentionInspector
-    from ._look import Looker
+    from ._model import AttentionModel
 
-__all__ = ["Again", "AttentionMaps"]
-
-
-@dataclass(frozen=True)
-class Again:
-    """How to run the model once more, for what is too large to be kept just in case.
-
-    Attributes
-    ----------
-    inspector : PatchAttentionInspector
-        A copy, which keeps the settings of its time; it holds no model.
-    query : "cls", int or (int, int)
-        The token that looks.
-    """
-
-    inspector: PatchAttentionInspector
-    query: Query
-
-    def looker(self, blocks: Sequence[int]) -> Looker:
-        """Load the model, to look with the attention of some blocks."""
-        return self.inspector._looker(self.inspector._checkpoint(), blocks, self.query)
+__all__ = ["AttentionMaps"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,7 +72,8 @@ class AttentionMaps:
     depth: int | None = None
     original_shape: tuple[int, int] | None = None
     window: tuple[float, float, float, float] | None = None
-    _again: Again | None = None
+    # Loads the model again, to give other blocks: what is too large is not kept just in case.
+    _reload: Callable[[Sequence[int]], AttentionModel] | None = None
 
     def __repr__(self) -> str:
         _, n_heads, rows, columns = self.attention.shape
@@ -237,15 +217,15 @@ class AttentionMaps:
         .. [1] S. Abnar and W. Zuidema, "Quantifying Attention Flow in Transformers", 2020,
            https://arxiv.org/abs/2005.00928
         """
-        if self._again is None:
+        if self._reload is None:
             raise RuntimeError(
                 "rollout() runs the model again, and these maps know of none: they were not made "
                 "by PatchAttentionInspector.inspect."
             )
         depth = self._depth
         block = range(depth)[layer_position(layer, range(depth), depth)]
-        looker = self._again.looker([block])
-        return looker.rollout(self.image, block, check_reduction(head_reduction))
+        reduction = check_reduction(head_reduction)
+        return self._reload([block]).rollout(self.image, block, reduction)
 
     def on_original(self, grid: ArrayLike, *, smooth: bool = True) -> NDArray[np.float32]:
         """Put a map back on the pixels of the original image: resize and crop undone.

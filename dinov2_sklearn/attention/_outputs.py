@@ -11,6 +11,7 @@ from PIL import Image
 
 from ..drawing import check_extension
 from ..images import ImageRef
+from ..pages import check_page_name
 from ..utils import atomic_write, fit_context
 from ._display import AttentionDisplay
 from ._features import save_patch_features
@@ -28,8 +29,7 @@ class OutputsMixin:
         layer: int
         head_reduction: str
         inspect: Any
-        _inspect: Any
-        _looker: Any
+        _run: Any
         _start: Any
 
     def visualize_attention(
@@ -106,20 +106,20 @@ class OutputsMixin:
         The page holds queries and keys in half precision: with 384 features, half a MB for each
         layer at 224 pixels, and in proportion to the number of patches.
         """
-        if Path(output_path).suffix.lower() not in (".html", ".htm"):
-            raise ValueError(
-                f"Cannot write {os.fspath(output_path)!r}: a web page's name ends in .html. For a "
-                "picture use visualize_attention."
-            )
-        from ._page import render_page
+        check_page_name(output_path, "visualize_attention")
+        from ._page import render_image_page
 
-        maps = next(self._inspect([image_path], layers, "cls", "visualize_interactive"))
-        name = "Image"
-        if isinstance(image_path, (str, os.PathLike)):
-            name = ImageRef(os.fspath(image_path)).name
-        page = render_page(maps, model_name=self.model_name, title=title or name)
+        images, model = self._start([image_path], layers, "cls", ".visualize_interactive")
+        (maps,) = self._run(model, images)
+        name = ImageRef(images[0]).name if isinstance(images[0], str) else "Image"
+        page = render_image_page(
+            maps,
+            *model.queries_and_keys(maps.image),
+            model_name=self.model_name,
+            title=title or name,
+        )
         with atomic_write(output_path) as file:
-            file.write(page.encode("utf-8", "backslashreplace"))
+            file.write(page.encode("ascii"))
 
     @fit_context(prefer_skip_nested_validation=True)
     def save_patch_features(
@@ -177,11 +177,11 @@ class OutputsMixin:
         ]:
             if value not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
-        images, checkpoint = self._start(paths, method=".save_patch_features")
+        images, model = self._start(paths, self.layer, "cls", ".save_patch_features")
         if not all(isinstance(image, str) for image in images):
             raise TypeError("save_patch_features takes paths: a file is named after its image's.")
         return save_patch_features(
-            self._looker(checkpoint, [checkpoint.block_index(int(self.layer))], "cls"),
+            model,
             images,
             Path(folder),
             model_name=self.model_name,

@@ -149,7 +149,8 @@ def _captions(
 def _name(image: str | Image.Image | np.ndarray) -> str:
     if not isinstance(image, str):
         return ""
-    return ImageRef(image).name
+    # What follows the question mark of a URL may be longer than the rest, and a secret.
+    return ImageRef(image.partition("?")[0] if ImageRef(image).is_url else image).name
 
 
 def _refuse_huge(

@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -16,6 +16,9 @@ from PIL import Image
 
 from ..images import ImageDecodeError, ImageRef, load_image, map_ahead
 from ..utils import warn
+from ._assembly import packed
+
+__all__ = ["LEFT_OUT", "link_files", "make_sprites"]
 
 SHEET_SIDE = 1024
 UNREADABLE, LEFT_OUT = -1, -2
@@ -35,32 +38,26 @@ class Sprites(NamedTuple):
     side: int
     """Width and height of a cell in pixels."""
 
-    @property
-    def columns(self) -> int:
-        """Cells in a row of a sheet."""
-        return SHEET_SIDE // self.side
+    def describe(self) -> dict[str, Any]:
+        """Say where the thumbnails are, as ``pictures.js`` takes it."""
+        columns = SHEET_SIDE // self.side
+        return {
+            "slots": packed(self.slots, "<i4"),
+            "sizes": packed(self.sizes, "<u2"),
+            "side": self.side,
+            "columns": columns,
+            "per_sheet": columns**2,
+        }
 
 
 def make_sprites(
     paths: Sequence[str], first: NDArray[np.intp], side: int, most_bytes: int
 ) -> Sprites:
-    """Make thumbnails until the sheets are as large as they may be.
+    """Make thumbnails of a side until the sheets are as large as they may be.
 
-    Parameters
-    ----------
-    paths : sequence of str
-        One a point.
-    first : ndarray of int
-        Points to begin with. The others follow in random order, so that those which find room are
-        spread over the map.
-    side : int
-        Longest side of a thumbnail in pixels.
-    most_bytes : int
-        Bound of the sheets' length together.
-
-    Returns
-    -------
-    Sprites
+    Those of the points `first` come first. The others follow in random order, so that those which
+    find room are spread over the map. A warning tells of images that cannot be read, and of
+    thumbnails that found no room.
     """
     order = _order(len(paths), first)
     slots = np.full(len(paths), LEFT_OUT, dtype=np.int32)
@@ -87,11 +84,12 @@ def make_sprites(
         sheets.append(sheet)
         sizes += [picture.size for _, picture in readable]
         sizes += [(0, 0)] * (n_cells - len(readable))
-    return Sprites(sheets, slots, np.array(sizes, dtype=np.uint16), side)
+    sprites = Sprites(sheets, slots, np.array(sizes, dtype=np.uint16), side)
+    _warn_of_missing(sprites, paths)
+    return sprites
 
 
-def warn_of_missing(sprites: Sprites, paths: Sequence[str]) -> None:
-    """Warn of images that cannot be read, and of thumbnails that found no room."""
+def _warn_of_missing(sprites: Sprites, paths: Sequence[str]) -> None:
     failures = [path for path, slot in zip(paths, sprites.slots, strict=True) if slot == UNREADABLE]
     if failures:
         more = len(failures) - NAMED_FAILURES

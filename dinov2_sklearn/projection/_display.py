@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,16 +13,19 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from ..drawing import SavableFigureMixin
+from ..utils import atomic_write, check_int
 from ._colors import spread
-from ._interactive import InteractiveMixin
-from ._points import as_names, as_selection, per_point
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
+__all__ = ["ProjectionDisplay"]
 
-class ProjectionDisplay(InteractiveMixin, SavableFigureMixin):
+MB = 1_000_000
+
+
+class ProjectionDisplay(SavableFigureMixin):
     """A map: points, their colours, and which of them were selected.
 
     It is best made by `from_estimator` or `from_coordinates`, which also draw it. All arguments
@@ -93,9 +98,9 @@ class ProjectionDisplay(InteractiveMixin, SavableFigureMixin):
                 f"A map of {n_components} coordinates cannot be drawn: give at most 3 of its "
                 "columns."
             )
-        self.labels = None if labels is None else per_point(labels, n_points, "labels")
-        self.selected = None if selected is None else as_selection(selected, n_points)
-        self.names = None if names is None else as_names(names, n_points, "names")
+        self.labels = None if labels is None else _per_point(labels, n_points, "labels")
+        self.selected = None if selected is None else _as_selection(selected, n_points)
+        self.names = None if names is None else _as_names(names, n_points, "names")
 
     @classmethod
     def from_estimator(
@@ -243,3 +248,148 @@ class ProjectionDisplay(InteractiveMixin, SavableFigureMixin):
         )
         draw_frame(ax, title, show_axes, equal=self.coordinates.shape[1] > 1)
         return self
+
+    def write_html(
+        self,
+        path: str | os.PathLike[str],
+        image_paths: Sequence[str | os.PathLike[str]] | None = None,
+        *,
+        thumbnails: str | None = None,
+        thumbnail_size: int = 128,
+        columns: Mapping[str, ArrayLike] | None = None,
+        max_mb: float = 50,
+        title: str | None = None,
+    ) -> None:
+        """Write the map as one web page, which needs no connection.
+
+        The page zooms, searches names, colours by any column, shows a point's image under the
+        pointer, and selects points by lasso, box or click; `load_selection` reads what it
+        downloads.
+
+        Parameters
+        ----------
+        path : str or path
+            The HTML file to write: complete, or not there.
+
+        image_paths : sequence of str or path, default=None
+            Path of each point's image, shown as its name. None shows `names`.
+
+        thumbnails : {"sprites", "files"} or None, default=None
+            ``"sprites"`` keeps a small copy of each image inside the page. An image that cannot
+            be read gets a placeholder, and a ``UserWarning`` names such files. ``"files"`` shows
+            the image files themselves, which must stay where they are, seen from the page. None
+            shows names only, and opens no image.
+
+        thumbnail_size : int, default=128
+            Longest side of a small copy in pixels, from 16 to 512. A copy takes about 1 kB at 64
+            and 2 to 3 kB at 128.
+
+        columns : mapping of str to array-like of shape (n_points,), default=None
+            Further values to colour the points by, and to read beside them, by their titles.
+            Floats are measurements, all else is groups, as with the labels, whose title is
+            "label". The title "selection" is taken too.
+
+        max_mb : float, default=50
+            How large the page may become, in units of 1,000,000 bytes. Where the thumbnails do
+            not fit, those of selected points and of an even sample of the others are kept; a
+            ``UserWarning`` and the page say how many. Points and names are never left out.
+
+        title : str, default=None
+            Heading of the page. None says how many points there are.
+
+        Raises
+        ------
+        ValueError
+            If `path` does not end in .html, a sequence has not one entry a point, an option has
+            no meaning, or paths are missing for `thumbnails`.
+
+        Notes
+        -----
+        Up to 2,000 points are drawn as SVG, more by WebGL, and of more than 100,000 a sample over
+        a shading of their density; search and selection always reach every point. Browsers of
+        2024 and later show the page.
+        """
+        from ..pages import check_page_name, link_files
+        from ._page import add_sprites, describe_map, render_map
+
+        check_page_name(path, "plot_static or save")
+        _check_options(thumbnails, thumbnail_size, max_mb)
+        n_points = len(self.coordinates)
+        names = (
+            self.names if image_paths is None else _as_names(image_paths, n_points, "image_paths")
+        )
+        if thumbnails is not None and names is None:
+            raise ValueError(f"{thumbnails=} needs image_paths: one path for each point.")
+        page = describe_map(
+            spread(self.coordinates),
+            self.labels,
+            {
+                str(key): _per_point(values, n_points, f"The column {key!r}")
+                for key, values in (columns or {}).items()
+            },
+            self.selected,
+            names,
+            title,
+        )
+        sheets: list[str] = []
+        # Opened first: a folder that cannot be written shows before thousands of images are read.
+        with atomic_write(path) as file:
+            if thumbnails == "files" and names is not None:
+                page["pictures"] = {"links": link_files(names, Path(path).parent)}
+            elif thumbnails == "sprites" and names is not None:
+                size = int(max_mb * MB) - len(render_map(page))
+                sheets = add_sprites(page, names, int(thumbnail_size), size)
+            file.write(render_map(page, sheets).encode("ascii"))
+
+
+def _per_point(values: ArrayLike, n_points: int, name: str) -> NDArray:
+    """Turn values into an array with one for each point."""
+    array = np.asarray(values)
+    if array.shape != (n_points,):
+        raise ValueError(
+            f"{name} has shape {array.shape}, and the map has {n_points} points: give one value "
+            "for each point."
+        )
+    return array
+
+
+def _as_names(values: Sequence[str | os.PathLike[str]], n_points: int, name: str) -> list[str]:
+    """Turn paths into strings, one for each point."""
+    if isinstance(values, (str, bytes, os.PathLike)):
+        raise ValueError(f"{name} must be a sequence with one path for each point, got {values!r}.")
+    names = [os.fsdecode(value) for value in values]
+    if len(names) != n_points:
+        raise ValueError(
+            f"{name} has {len(names)} entries, and the map has {n_points} points: give one for "
+            "each point."
+        )
+    return names
+
+
+def _as_selection(selected: ArrayLike, n_points: int) -> NDArray[np.intp]:
+    """Turn indices in pick order, or a mask, into indices."""
+    chosen = np.asarray(selected)
+    if chosen.ndim != 1:
+        raise ValueError(f"selected must be one-dimensional, got shape {chosen.shape}.")
+    if chosen.dtype == bool:
+        if len(chosen) != n_points:
+            raise ValueError(f"The mask selected has {len(chosen)} values for {n_points} points.")
+        return np.flatnonzero(chosen)
+    if len(chosen) == 0:
+        return np.empty(0, dtype=np.intp)
+    if chosen.dtype.kind not in "iu":
+        raise ValueError(f"selected must be indices or a mask, got dtype {chosen.dtype}.")
+    if chosen.min() < 0 or chosen.max() >= n_points:
+        raise ValueError(
+            f"selected has indices from {chosen.min()} to {chosen.max()}, and there are "
+            f"{n_points} points: indices run from 0 to {n_points - 1}."
+        )
+    return chosen.astype(np.intp)
+
+
+def _check_options(thumbnails: Any, thumbnail_size: Any, max_mb: Any) -> None:
+    if thumbnails not in ("sprites", "files", None):
+        raise ValueError(f"thumbnails must be 'sprites', 'files' or None, got {thumbnails!r}.")
+    check_int("thumbnail_size", thumbnail_size, 16, 512)
+    if not isinstance(max_mb, Real) or not float(max_mb) > 0:
+        raise ValueError(f"max_mb must be a number above 0, got {max_mb!r}.")

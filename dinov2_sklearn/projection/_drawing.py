@@ -14,17 +14,20 @@ from numpy.typing import NDArray
 
 from ..drawing._palette import PALETTE
 from ._colors import HIGHLIGHT, NO_GROUP, PLAIN, Groups, group_points, is_continuous
-from ._density import shade
 from ._labels import add_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+__all__ = ["draw_frame", "draw_map", "new_axes", "shade"]
 
 FULL_SIZE_POINTS = 500
 # A vector file with more marks than this is slow to open: the dots go in as a picture.
 VECTOR_POINTS = 20_000
 # Of more than this, dots would hide one another: their density is drawn.
 DENSITY_POINTS = 50_000
+DENSITY_CELLS = 450  # along the longer side
+FAINTEST = 0.25
 INK = "#23272F"
 
 
@@ -116,6 +119,35 @@ def _draw_density(
     image.sticky_edges.x.clear()  # or there would be no margin around it
     image.sticky_edges.y.clear()
     ax.autoscale()
+
+
+def shade(
+    positions: NDArray[np.float64], colors: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], tuple[float, float, float, float]]:
+    """Count points in cells: a cell is as opaque as it is full, in the mean of its colours.
+
+    Opacity goes with the logarithm of the count, from `FAINTEST` for a single point to 1 for the
+    fullest cell, so that neither single points nor the inside of crowds are lost.
+
+    Returns a picture of RGBA, from the lowest row up, and its left, right, lower and upper end.
+    """
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    cell = float((high - low).max()) / DENSITY_CELLS or 1.0
+    shape = (((high - low) / cell).astype(int) + 1)[::-1]
+    column, row = ((positions - low) / cell).astype(int).T
+    cells = row * shape[1] + column
+    n_cells = int(shape.prod())
+    counts = np.bincount(cells, minlength=n_cells)
+    picture = np.zeros((n_cells, 4))
+    full = counts > 0
+    for channel in range(3):
+        total = np.bincount(cells, weights=colors[:, channel], minlength=n_cells)
+        picture[full, channel] = total[full] / counts[full]
+    strength = np.log(counts[full]) / max(np.log(counts.max()), 1.0)
+    picture[full, 3] = FAINTEST + (1 - FAINTEST) * strength
+    upper = low + shape[::-1] * cell
+    extent = (float(low[0]), float(upper[0]), float(low[1]), float(upper[1]))
+    return picture.reshape(*shape, 4), extent
 
 
 def _mark_selected(

@@ -11,19 +11,16 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..neighbors._knn import nearest_rows, self_neighbors
-from ..neighbors._rows import check_finite, first_occurrences, map_blocks, match_rows
+from ..neighbors._rows import check_finite, first_occurrences, map_blocks, match_rows, unit_rows
 from ..utils import Interval, StrOptions, VersionedMixin, fit_context, refuse_paths, warn
-from ._layout import (
-    draw_seed,
-    principal_axes,
-    principal_layout,
-    similarity_curve,
-    umap_layout,
-)
+from ._layout import draw_seed, principal_axes, principal_layout, similarity_curve, umap_layout
 from ._placement import average_by_distance, membership_strengths, refine_positions
-from ._representation import in_metric, reduce_rows, scale_rows, settle_components
 from ._views import MapViewsMixin
 
+__all__ = ["UMAPProjector"]
+
+AUTO_ROWS = 5_000
+AUTO_COMPONENTS = 100
 # Fewer distinct rows than this have no neighbourhoods to speak of: they get their principal axes.
 FEWEST_ROWS = 5
 
@@ -216,9 +213,9 @@ class UMAPProjector(
         """
         data = self._validate(X, reset=True)
         seed = draw_seed(self.random_state)
-        rows = scale_rows(data, self.metric)
+        rows = _scale_rows(data, self.metric)
         self._learn_axes(rows, seed)
-        rows = reduce_rows(rows, self.pca_mean_, self.pca_components_)
+        rows = _reduce_rows(rows, self.pca_mean_, self.pca_components_)
         self._is_first, place = first_occurrences(rows)
         self._known_rows = rows if self._is_first.all() else rows[self._is_first]
         self._n_anchors = len(self._known_rows)
@@ -316,15 +313,15 @@ class UMAPProjector(
         self.pca_mean_: NDArray[np.float32] | None = None
         self.pca_components_: NDArray[np.float32] | None = None
         self.pca_loss_ = 0.0
-        n_components = settle_components(self.pca_components, *rows.shape)
+        n_components = _settle_components(self.pca_components, *rows.shape)
         if n_components is not None:
             axes = principal_axes(rows, n_components, seed)
             self.pca_mean_, self.pca_components_, self.pca_loss_ = axes
 
     def _represent(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """Bring rows into the form that is searched and kept."""
-        rows = scale_rows(X, self.metric)
-        return reduce_rows(rows, self.pca_mean_, self.pca_components_)
+        rows = _scale_rows(X, self.metric)
+        return _reduce_rows(rows, self.pca_mean_, self.pca_components_)
 
     def _map_anchors(self, rows: NDArray[np.float32], seed: int | None) -> NDArray[np.float32]:
         """Lay out distinct rows."""
@@ -341,7 +338,7 @@ class UMAPProjector(
         indices, distances = self_neighbors(rows, self.n_neighbors_)
         return umap_layout(
             rows,
-            (indices, in_metric(distances, self.metric)),
+            (indices, _in_metric(distances, self.metric)),
             self.n_components,
             curve=self._curve,
             n_epochs=self.n_epochs,
@@ -376,7 +373,7 @@ class UMAPProjector(
         if self._curve is None:
             placed = average_by_distance(points, offsets)
         else:
-            strengths = membership_strengths(in_metric(offsets, self.metric))
+            strengths = membership_strengths(_in_metric(offsets, self.metric))
             placed = refine_positions(points, strengths, anchor_points, *self._curve)
         # PCA rounded in another order, on another machine say, moves a training row by a rounding
         # error: it keeps its point.
@@ -384,3 +381,45 @@ class UMAPProjector(
         same = offsets[:, 0] <= 2 * np.finfo(np.float32).eps * lengths
         placed[same] = points[same, 0]
         return placed
+
+
+def _scale_rows(X: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
+    """Scale rows so that `metric` is a function of their Euclidean distance."""
+    if metric == "euclidean":
+        return X
+    rows, zeros = unit_rows(X)
+    if len(zeros):
+        shown = ", ".join(map(str, zeros[:5])) + (", ..." if len(zeros) > 5 else "")
+        warn(
+            f"{len(zeros)} of {len(X)} rows are all zeros (index {shown}), and metric='cosine' "
+            "compares directions, which they do not have: their place on the map means nothing. "
+            "Leave them out, or use metric='euclidean'.",
+        )
+    return rows
+
+
+def _in_metric(offsets: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
+    """Turn Euclidean distances between scaled rows into distances of `metric`."""
+    return offsets**2 / 2 if metric == "cosine" else offsets
+
+
+def _settle_components(
+    pca_components: int | str | None, n_rows: int, n_features: int
+) -> int | None:
+    """Say how many principal components to keep, None for all features."""
+    if pca_components == "auto":
+        large = n_rows > AUTO_ROWS and n_features > AUTO_COMPONENTS
+        return AUTO_COMPONENTS if large else None
+    return None if pca_components is None else int(pca_components)
+
+
+def _reduce_rows(
+    rows: NDArray[np.float32],
+    mean: NDArray[np.float32] | None,
+    components: NDArray[np.float32] | None,
+) -> NDArray[np.float32]:
+    """Project scaled rows on principal axes, if any; copied and free of negative zeros."""
+    if mean is not None and components is not None:
+        center, axes = mean.astype(np.float64), components.T.astype(np.float64)
+        rows = map_blocks(lambda block: (block - center) @ axes, rows, axes.shape[1])
+    return rows + np.float32(0)

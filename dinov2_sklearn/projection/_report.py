@@ -10,7 +10,9 @@ from sklearn.utils.validation import check_array
 
 from ..neighbors._knn import nearest_rows
 from ..neighbors._rows import check_finite, unit_rows
-from ._clusters import is_int
+from ..utils import check_int
+
+__all__ = ["ProjectionReport", "projection_report"]
 
 FEWEST_ROWS = 3
 BATCH_SIZE = 2**24  # distances held at a time: 64 MB
@@ -184,7 +186,6 @@ def _check_options(n_rows: int, n_neighbors: Any, metric: Any, max_rows: Any) ->
     if n_rows < FEWEST_ROWS:
         raise ValueError(f"{n_rows} rows have no neighbourhoods to judge: give at least 3.")
     for name, value in (("n_neighbors", n_neighbors), ("max_rows", max_rows)):
-        if not is_int(value) or value < 1:
-            raise ValueError(f"{name} must be an int of at least 1, got {value!r}.")
+        check_int(name, value)
     if metric not in METRICS:
         raise ValueError(f"metric must be 'cosine' or 'euclidean', got {metric!r}.")

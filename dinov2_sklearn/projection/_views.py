@@ -7,12 +7,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.utils.validation import check_is_fitted
 
-from ._clusters import cluster_points
+from ..utils import check_int
 from ._display import ProjectionDisplay
 from ._layout import draw_seed
 from ._report import ProjectionReport, projection_report
+
+__all__ = ["MapViewsMixin"]
+
+SMALLEST_CLUSTER = 5
 
 
 class MapViewsMixin:
@@ -44,7 +49,7 @@ class MapViewsMixin:
         """
         check_is_fitted(self)
         seed = draw_seed(self.random_state)
-        self.labels_ = cluster_points(self.embedding_, n_clusters, method, seed)
+        self.labels_ = _cluster_points(self.embedding_, n_clusters, method, seed)
         return self.labels_
 
     def projection_report(self, X: ArrayLike, n_neighbors: int = 15) -> ProjectionReport:
@@ -142,3 +147,19 @@ class MapViewsMixin:
             columns={"cluster": self.labels_} if hasattr(self, "labels_") else None,
         )
         return display
+
+
+def _cluster_points(
+    points: NDArray[np.float32], n_clusters: int, method: str, seed: int | None
+) -> NDArray[np.intp]:
+    check_int("n_clusters", n_clusters)
+    if method == "kmeans":
+        n_distinct = len(np.unique(points, axis=0))
+        model = KMeans(min(int(n_clusters), n_distinct), n_init=1, random_state=seed)
+    elif method == "hdbscan":
+        if len(points) < 2:
+            return np.full(len(points), -1, dtype=np.intp)
+        model = HDBSCAN(min_cluster_size=min(SMALLEST_CLUSTER, len(points)), copy=True)
+    else:
+        raise ValueError(f"method must be 'kmeans' or 'hdbscan', got {method!r}.")
+    return model.fit_predict(points.astype(np.float64)).astype(np.intp)

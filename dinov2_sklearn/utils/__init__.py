@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._files import atomic_write, left_over, temporary_beside
 from ._progress import progress_bar
-from ._values import check_indices, refuse_paths
+from ._values import check_indices, check_int, refuse_paths
 from ._versioned import PickleVersionWarning, VersionedMixin
 from ._warnings import warn
 
@@ -22,6 +22,7 @@ __all__ = [
     "VersionedMixin",
     "atomic_write",
     "check_indices",
+    "check_int",
     "fit_context",
     "left_over",
     "progress_bar",

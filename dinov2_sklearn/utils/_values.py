@@ -1,12 +1,13 @@
 """Values that several rooms are given: what they accept, and what they say when they do not."""
 
 import os
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["check_indices", "refuse_paths"]
+__all__ = ["check_indices", "check_int", "refuse_paths"]
 
 
 def refuse_paths(X: Any) -> None:
@@ -57,3 +58,15 @@ def _check_distinct_and_inside(indices: NDArray, n_rows: int, name: str) -> None
         mask = len(indices) == n_rows and set(values.tolist()) == {0, 1}
         hint = " For a mask of rows, give booleans: astype(bool)." if mask else ""
         raise ValueError(f"{name} holds row {repeated[0]} more than once.{hint}")
+
+
+def check_int(name: str, value: Any, low: int = 1, high: int | None = None) -> None:
+    """Raise a ValueError unless a value is an int within bounds; True and False are none."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, Integral)
+        or not low <= int(value)
+        or (high is not None and int(value) > high)
+    ):
+        bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"{name} must be an int {bounds}, got {value!r}.")

@@ -50,7 +50,7 @@ def page(chromium, page_file):
     page.on("console", lambda message: wrong.append(message.text))
     page.on("request", lambda request: asked.append(request.url))
     page.goto(page_file.as_uri())
-    page.wait_for_function("shown !== null")
+    page.wait_for_selector("html[data-ready]", state="attached")
     yield page
     assert wrong == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
@@ -79,7 +79,7 @@ def test_pointer_on_a_patch_shows_where_it_looks(page, maps):
     for place in [(0, 0), (3, 7), (4, 9)]:
         _move_to(page, *place)
         _assert_shows(page, maps(place).select())
-        assert page.locator("#say").inner_text() == f"Where patch {place} looks"
+        assert page.locator("#notice").inner_text() == f"Where patch {place} looks"
     page.mouse.move(1190, 790)
     _assert_shows(page, maps().select())
 
@@ -102,17 +102,17 @@ def test_layers_and_heads(page, maps):
 def test_similarity(page, maps):
     page.get_by_role("radio", name="Similarity").check()
     assert page.evaluate("shown") is None
-    assert page.locator("#say").inner_text() == "Move over a patch"
+    assert page.locator("#notice").inner_text() == "Move over a patch"
     _move_to(page, 1, 8)
     _assert_shows(page, maps().similarity(1, 8))
-    assert page.locator("#say").inner_text() == "Patches like patch (1, 8)"
+    assert page.locator("#notice").inner_text() == "Patches like patch (1, 8)"
 
 
 def test_a_click_holds_a_patch_and_keys_move_it(page, maps):
     _move_to(page, 2, 3, click=True)
     _move_to(page, 4, 4)
     _assert_shows(page, maps((2, 3)).select())
-    value = float(re.search(r"held\): (\S+) at patch \(4, 4\)", page.inner_text("#say"))[1])
+    value = float(re.search(r"held\): (\S+) at patch \(4, 4\)", page.inner_text("#notice"))[1])
     assert value == pytest.approx(maps((2, 3)).select()[4, 4], abs=2e-3)
     page.locator("#picture").focus()
     for key, place in [("ArrowRight", (2, 4)), ("ArrowUp", (1, 4)), ("ArrowLeft", (1, 3))]:
@@ -157,7 +157,7 @@ def test_names_are_shown_and_not_obeyed(chromium, inspector, image_folder, tmp_p
     page = chromium.new_page()
     page.on("dialog", lambda dialog: pytest.fail("a name was run as a script"))
     page.goto(path.as_uri())
-    page.wait_for_function("shown !== null")
+    page.wait_for_selector("html[data-ready]", state="attached")
     assert page.locator("h1").inner_text().startswith("</script><script>alert('a & b')</script>")
     page.close()
 

@@ -14,9 +14,8 @@ from PIL import Image
 from dinov2_sklearn.drawing._palette import PALETTE
 from dinov2_sklearn.projection import ProjectionDisplay, UMAPProjector
 from dinov2_sklearn.projection._colors import NO_GROUP, group_points
-from dinov2_sklearn.projection._density import FAINTEST, shade
+from dinov2_sklearn.projection._drawing import FAINTEST, shade
 from dinov2_sklearn.projection._labels import arrange
-from dinov2_sklearn.projection._points import as_selection
 
 POINTS = np.random.default_rng(0).normal(size=(60, 2))
 THIRDS = np.repeat(["north", "south", "west"], 20)
@@ -318,8 +317,8 @@ def test_an_unknown_format_and_a_missing_folder_are_refused(tmp_path):
 
 
 def test_an_empty_selection_is_one():
-    assert as_selection([], 5).tolist() == []
-    ProjectionDisplay.from_coordinates(POINTS, selected=[])
+    display = ProjectionDisplay.from_coordinates(POINTS, selected=[])
+    assert display.selected.tolist() == []
 
 
 @pytest.mark.parametrize("dtype", ["string", "boolean", "object"])

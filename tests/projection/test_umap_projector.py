@@ -16,7 +16,7 @@ from sklearn.metrics import pairwise_distances
 
 from dinov2_sklearn.projection import UMAPProjector
 from dinov2_sklearn.projection._layout import import_umap
-from dinov2_sklearn.projection._representation import settle_components
+from dinov2_sklearn.projection._projector import _settle_components
 
 FEW_ROWS = pytest.mark.filterwarnings("ignore:n_neighbors=.* needs more distinct rows:UserWarning")
 CONFIGURATIONS = {
@@ -297,10 +297,10 @@ def test_one_neighbour_is_refused():
 
 
 def test_the_auto_rule_for_pca():
-    assert settle_components("auto", 5_000, 768) is None
-    assert settle_components("auto", 5_001, 100) is None
-    assert settle_components("auto", 5_001, 101) == 100
-    assert settle_components(None, 10**6, 768) is None
+    assert _settle_components("auto", 5_000, 768) is None
+    assert _settle_components("auto", 5_001, 100) is None
+    assert _settle_components("auto", 5_001, 101) == 100
+    assert _settle_components(None, 10**6, 768) is None
 
 
 def test_pca_is_recorded_with_its_loss(digits):

@@ -1,29 +1,8 @@
-// What the page is about: unpacked from the gzip and base64 that the file holds.
-
-const $ = selector => document.querySelector(selector);
-const root = document.documentElement;
-const notice = text => { $("#notice").textContent = text };
-addEventListener("error", event => notice("This map cannot be shown: " + event.message));
-addEventListener("unhandledrejection", event => notice("This map cannot be shown: " + event.reason));
-
-// A plain loop: Uint8Array.from with a function takes ten times as long.
-function bytesOf(text) {
-  const letters = atob(text), bytes = new Uint8Array(letters.length);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
-  return bytes;
-}
-const numbersOf = (Kind, text) => new Kind(bytesOf(text).buffer);
-
-function unpack(id) {
-  const bytes = bytesOf($(id).textContent);
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream);
-}
+// The points and their columns, and what is chosen and shown of them.
 
 // Asked once: a browser takes the oldest context away when there are some sixteen.
 const hasWebGL = Boolean(document.createElement("canvas").getContext("webgl"));
 
-const page = await unpack("#data").json();
 const n = page.n_points, is3d = page.axes.length === 3;
 const [xs, ys, zs] = page.axes.map(text => numbersOf(Float32Array, text));
 
@@ -57,7 +36,6 @@ function rowsOf(mask) {
 
 const nameOf = row => page.names ? page.names[row] : "row " + row;
 const short = number => String(Number(number.toPrecision(5)));
-const isDark = () => root.dataset.theme === "dark";
 
 function colorsOf(column) {
   const { colors, kind } = column;

@@ -182,10 +182,6 @@ function onKey(event) {
   action();
 }
 
-function setTheme(theme) {
-  root.dataset.theme = root.style.colorScheme = theme;
-}
-
 function listen() {
   const on = (selector, kind, action) => $(selector).addEventListener(kind, action);
   on("#tools select", "change", event => setColumn(columns[event.target.selectedIndex]));
@@ -236,13 +232,10 @@ function listenToPlotly() {
   map.on("plotly_click", event => toggle(rowAt(event)));
 }
 
-document.title = $("h1").textContent = page.title;
-$("#heading p").textContent = page.facts;
 $("#tools label").hidden = columns.length < 2;
 for (const column of columns) append($("#tools select"), "option", column.title);
 toolButtons[0].parentElement.hidden = $("#closer").hidden = $("#farther").hidden = is3d;
 if (is3d) $("#hint").textContent = "Click a point, or search.";
-setTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 setTool("pan");
 listen();
 fillLegend();

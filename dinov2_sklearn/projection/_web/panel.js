@@ -2,13 +2,6 @@
 
 const MOST_PICTURES = 120, MOST_GROUPS = 300;
 
-function append(parent, tag, text = "", properties = {}) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.textContent = text;  // never markup: what files and groups are called is data
-  parent.append(element);
-  return element;
-}
-
 function split(path) {
   const at = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1;
   return [path.slice(0, at), path.slice(at)];

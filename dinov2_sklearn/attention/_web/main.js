@@ -1,9 +1,8 @@
-"use strict";
-const page = JSON.parse(document.getElementById("page").textContent);
+// One image: where its patches look, and which are alike, computed from queries, keys and tokens.
+
 const [rows, columns] = page.grid;
 const nPatches = rows * columns, firstPatch = page.first_patch, nTokens = firstPatch + nPatches;
-const element = id => document.getElementById(id);
-const picture = element("picture"), layerSlider = element("layer");
+const picture = $("#picture"), layerSlider = $("#layer");
 
 // Numbers come as base64 of little-endian float16, which browsers do not all know.
 const halves = Float32Array.from({ length: 65536 }, (_, bits) => {
@@ -13,16 +12,10 @@ const halves = Float32Array.from({ length: 65536 }, (_, bits) => {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 });
 
-function decode(text) {
-  const bytes = atob(text), numbers = new Float32Array(bytes.length / 2);
-  for (let i = 0; i < numbers.length; i++)
-    numbers[i] = halves[bytes.charCodeAt(2 * i) | bytes.charCodeAt(2 * i + 1) << 8];
-  return numbers;
-}
-
 const decoded = new Map();
 function once(name, text) {
-  if (!decoded.has(name)) decoded.set(name, decode(text));
+  if (!decoded.has(name))
+    decoded.set(name, Float32Array.from(numbersOf(Uint16Array, text), bits => halves[bits]));
   return decoded.get(name);
 }
 
@@ -91,7 +84,7 @@ function drawMap(canvas, values, [low, high], opacity) {
   });
   mapCanvas.getContext("2d").putImageData(image, 0, 0);
   const context = canvas.getContext("2d");
-  context.imageSmoothingEnabled = element("smooth").checked;
+  context.imageSmoothingEnabled = $("#smooth").checked;
   context.globalAlpha = opacity;
   context.drawImage(mapCanvas, 0, 0, canvas.width, canvas.height);
   context.globalAlpha = 1;
@@ -112,11 +105,11 @@ function placeOf(patch) {
   return `patch (${Math.floor(patch / columns)}, ${patch % columns})`;
 }
 
-let shown = null;  // the values of the map on show, for whoever looks from outside
+globalThis.shown = null;  // the values of the map on show, for whoever looks from outside
 function draw() {
   const attention = state.kind === "attention";
   const token = state.patch === null ? 0 : firstPatch + state.patch;
-  element("attention").hidden = !attention;
+  $("#attention").hidden = !attention;
   picture.getContext("2d").drawImage(photo, 0, 0, picture.width, picture.height);
   shown = null;
   if (attention) {
@@ -127,21 +120,19 @@ function draw() {
   } else if (state.patch !== null) {
     shown = similarityTo(state.patch);
   }
-  element("layer-name").textContent = page.layers[state.layer];
-  element("scale").style.visibility = shown ? "visible" : "hidden";
+  $("#layer-name").textContent = page.layers[state.layer];
+  $("#scale").style.visibility = shown ? "visible" : "hidden";
   if (shown) {
     const ends = limits(shown);
-    drawMap(picture, shown, ends, Number(element("opacity").value));
-    element("low").textContent = ends[0].toPrecision(3);
-    element("high").textContent = ends[1].toPrecision(3);
+    drawMap(picture, shown, ends, Number($("#opacity").value));
+    $("#low").textContent = ends[0].toPrecision(3);
+    $("#high").textContent = ends[1].toPrecision(3);
   }
   if (state.patch !== null) outline(state.patch);
   say();
 }
 
-function say() {
-  element("say").textContent = describe(state.kind === "attention");
-}
+const say = () => notice(describe(state.kind === "attention"));
 
 function describe(attention) {
   if (state.patch === null)
@@ -154,7 +145,7 @@ function describe(attention) {
 
 function drawHeads(each) {
   each.forEach((values, head) => {
-    const button = element("heads").children[head];
+    const button = $("#heads").children[head];
     button.setAttribute("aria-pressed", state.heads === head);
     drawMap(button.firstChild, values, limits(values), 1);
   });
@@ -208,14 +199,13 @@ document.addEventListener("keydown", event => {
 });
 
 for (let head = 0; head < page.n_heads; head++) {
-  const button = document.createElement("button"), canvas = document.createElement("canvas");
-  Object.assign(canvas, { width: 8 * columns, height: 8 * rows });
-  button.append(canvas, `head ${head}`);
+  const button = append($("#heads"), "button");
+  append(button, "canvas", "", { width: 8 * columns, height: 8 * rows });
+  button.append(`head ${head}`);
   button.addEventListener("click", () => {
     state.heads = head;
     draw();
   });
-  element("heads").append(button);
 }
 const reductions = document.querySelectorAll("input[name=heads]");
 for (const input of reductions)
@@ -234,20 +224,19 @@ layerSlider.addEventListener("input", () => {
   state.layer = Number(layerSlider.value);
   draw();
 });
-for (const id of ["opacity", "smooth"]) element(id).addEventListener("input", draw);
+for (const id of ["opacity", "smooth"]) $("#" + id).addEventListener("input", draw);
 
-const [bar] = element("scale").getElementsByTagName("canvas");
+const [bar] = $("#scale").getElementsByTagName("canvas");
 const ramp = new ImageData(256, 1);
 for (let i = 0; i < 256; i++)
   ramp.data.set([...page.colors.slice(3 * i, 3 * i + 3), 255], 4 * i);
 bar.getContext("2d").putImageData(ramp, 0, 0);
 
-element("facts").textContent = page.facts;
 const photo = new Image();
-photo.onload = () => {
-  const scale = Math.max(1, Math.min(4, Math.round(640 / Math.max(photo.width, photo.height))));
-  Object.assign(picture, { width: scale * photo.width, height: scale * photo.height });
-  picture.style.width = `min(100%, ${70 * photo.width / photo.height}vh)`;
-  draw();
-};
 photo.src = page.image;
+await photo.decode();
+const scale = Math.max(1, Math.min(4, Math.round(640 / Math.max(photo.width, photo.height))));
+Object.assign(picture, { width: scale * photo.width, height: scale * photo.height });
+picture.style.width = `min(100%, ${70 * photo.width / photo.height}vh)`;
+draw();
+root.dataset.ready = Math.round(performance.now());

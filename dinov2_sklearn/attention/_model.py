@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,68 +10,66 @@ from numpy.typing import NDArray
 
 from ..backbone._forward import BatchRunner
 from ..backbone._loading import Backbone
-from ..images import ImageDecodeError, Preprocessing
-from ..images._reading import map_ahead
+from ..images import ImageDecodeError, ImageSource, Preprocessing, decode_image, map_ahead
 from ._maths import attention_and_tokens, queries_and_keys, rollout
 from ._query import Query, query_token
-from ._seen import Seen, see
 
-__all__ = ["Looker"]
+__all__ = ["AttentionModel", "ModelInput"]
+
+
+@dataclass(frozen=True, eq=False)
+class ModelInput:
+    """One image as the model takes it, and where in its original that is."""
+
+    pixels: NDArray[np.float32]
+    """Of shape (3, height, width): what goes into the model."""
+    image: NDArray[np.uint8]
+    """The same as a picture, of shape (height, width, 3)."""
+    original_shape: tuple[int, int]
+    """(height, width) of the upright original."""
+    window: tuple[float, float, float, float]
+    """(left, top, right, bottom) of the part that goes in, in pixels of the original."""
 
 
 @dataclass(frozen=True)
-class Looker:
-    """How images are looked at.
-
-    Attributes
-    ----------
-    backbone : Backbone
-        The loaded model.
-    preprocessing : Preprocessing
-        What is done to the images.
-    blocks : sequence of int
-        Blocks whose attention is wanted.
-    token_block : int
-        Block whose patch tokens are wanted.
-    query : "cls", int or (int, int)
-        The token that looks.
-    batch_size, num_workers : int
-        Images in a forward pass, and threads that decode.
-    """
+class AttentionModel:
+    """A loaded model, and which of its attention is wanted."""
 
     backbone: Backbone
     preprocessing: Preprocessing
     blocks: Sequence[int]
+    """Whose attention is wanted."""
     token_block: int
+    """Whose patch tokens are wanted."""
     query: Query
+    """The token whose attention it is."""
     batch_size: int
     num_workers: int
 
-    def __call__(
+    def run(
         self, images: list, errors: dict[int, ImageDecodeError] | None = None
-    ) -> Iterator[tuple[int, Seen, NDArray[np.float32], NDArray[np.float32]]]:
-        """Yield of each image its position, what is seen of it, its attention and its tokens.
+    ) -> Iterator[tuple[int, ModelInput, NDArray[np.float32], NDArray[np.float32]]]:
+        """Yield of each image its position, what goes in, its attention and its tokens.
 
         Attention is of shape (n_blocks, n_heads, grid_h, grid_w) and patch tokens of shape
         (grid_h, grid_w, dim). Images that cannot be decoded raise, or are put into `errors`.
         """
-        reader = partial(see, preprocessing=self.preprocessing)
         ahead = 2 * self.batch_size
-        decoded = map_ahead(reader, images, num_workers=self.num_workers, ahead=ahead)
+        read = map_ahead(self._read, images, num_workers=self.num_workers, ahead=ahead)
         run = BatchRunner(self._forward, self.batch_size)
-        for batch in _in_batches(_readable(decoded, errors), self.batch_size):
-            results = run(torch.from_numpy(np.stack([seen.pixels for _, seen in batch]))).numpy()
-            for (position, seen), result in zip(batch, results, strict=True):
-                yield position, seen, *self._unpack(result, seen)
+        for batch in _in_batches(_readable(read, errors), self.batch_size):
+            results = run(torch.from_numpy(np.stack([item.pixels for _, item in batch]))).numpy()
+            for (position, item), result in zip(batch, results, strict=True):
+                yield position, item, *self._unpack(result, item)
 
     def rollout(
         self, picture: NDArray[np.uint8], last_block: int, reduction: str
     ) -> NDArray[np.float32]:
-        """Return the rollout of the query's token over the patches of one image as it was seen."""
+        """Return the rollout of the query's token over the patches of one image that went in."""
         pixels = self._pixels(picture)
         product = rollout(self.backbone, pixels, last_block, reduction)
-        row = product[0, self.token(pixels.shape), 1 + self.backbone.checkpoint.n_registers :]
-        return row.cpu().numpy().reshape(self.grid(pixels.shape))
+        row = product[0, self._token(pixels.shape), 1 + self.backbone.checkpoint.n_registers :]
+        return row.cpu().numpy().reshape(self._grid(pixels.shape))
 
     def queries_and_keys(
         self, picture: NDArray[np.uint8]
@@ -82,37 +79,56 @@ class Looker:
         queries, keys = (torch.cat(parts).transpose(1, 2) for parts in zip(*pairs, strict=True))
         return queries.float().cpu().numpy(), keys.float().cpu().numpy()
 
-    def grid(self, seen_shape: Sequence[int]) -> tuple[int, int]:
+    def _read(self, source: ImageSource) -> ModelInput | ImageDecodeError:
+        """Decode and preprocess one image; an error is returned, to be raised in its turn."""
+        least = self.preprocessing.min_size
+        try:
+            image, (width, height) = decode_image(source, min_size=least, exact=False)
+        except ImageDecodeError as error:
+            return error
+        x, y = width / image.width, height / image.height
+        left, top, right, bottom = self.preprocessing.window(*image.size)
+        picture = self.preprocessing.to_display(image)
+        return ModelInput(
+            pixels=self.preprocessing.normalize(picture),
+            image=picture,
+            original_shape=(height, width),
+            window=(left * x, top * y, right * x, bottom * y),
+        )
+
+    def _grid(self, shape: Sequence[int]) -> tuple[int, int]:
         """Rows and columns of patches in pixels of shape (..., height, width)."""
         patch = self.backbone.checkpoint.patch_size
-        return seen_shape[-2] // patch, seen_shape[-1] // patch
+        return shape[-2] // patch, shape[-1] // patch
 
-    def token(self, seen_shape: Sequence[int]) -> int:
+    def _token(self, shape: Sequence[int]) -> int:
         """Place of the query's token in the model's sequence."""
-        return query_token(self.query, self.backbone.checkpoint.n_registers, self.grid(seen_shape))
+        return query_token(self.query, self.backbone.checkpoint.n_registers, self._grid(shape))
 
     def _pixels(self, picture: NDArray[np.uint8]) -> torch.Tensor:
         return torch.from_numpy(self.preprocessing.normalize(picture)[None])
 
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        token = self.token(pixels.shape)
+        token = self._token(pixels.shape)
         parts = attention_and_tokens(
             self.backbone, pixels, self.blocks, self.token_block, query_token=token
         )
         # One tensor with a row an image is what is run in batches.
         return torch.cat([part.flatten(1).cpu() for part in parts], dim=1)
 
-    def _unpack(self, row: NDArray[np.float32], seen: Seen) -> tuple[NDArray[Any], NDArray[Any]]:
-        grid = self.grid(seen.pixels.shape)
+    def _unpack(
+        self, row: NDArray[np.float32], item: ModelInput
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        grid = self._grid(item.pixels.shape)
         shape = len(self.blocks), self.backbone.checkpoint.n_heads, *grid
         attention, tokens = np.split(row, [int(np.prod(shape))])
         return attention.reshape(shape), tokens.reshape(*grid, -1)
 
 
 def _readable(
-    decoded: Iterable[Seen | ImageDecodeError], errors: dict[int, ImageDecodeError] | None
-) -> Iterator[tuple[int, Seen]]:
-    for position, result in enumerate(decoded):
+    read: Iterable[ModelInput | ImageDecodeError], errors: dict[int, ImageDecodeError] | None
+) -> Iterator[tuple[int, ModelInput]]:
+    for position, result in enumerate(read):
         if not isinstance(result, ImageDecodeError):
             yield position, result
         elif errors is None:
@@ -122,10 +138,10 @@ def _readable(
 
 
 def _in_batches(
-    items: Iterable[tuple[int, Seen]], batch_size: int
-) -> Iterator[list[tuple[int, Seen]]]:
+    items: Iterable[tuple[int, ModelInput]], batch_size: int
+) -> Iterator[list[tuple[int, ModelInput]]]:
     """Gather neighbours of one shape, as the model takes them together."""
-    batch: list[tuple[int, Seen]] = []
+    batch: list[tuple[int, ModelInput]] = []
     try:
         for item in items:
             if batch and item[1].pixels.shape != batch[0][1].pixels.shape:

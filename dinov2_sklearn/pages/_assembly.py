@@ -1,0 +1,86 @@
+"""A page in one file: what all pages share, what a room adds, and the data, put together."""
+
+import base64
+import gzip
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+__all__ = ["check_page_name", "compressed", "packed", "render_page"]
+
+
+def render_page(
+    room: str,
+    scripts: Sequence[str],
+    data: Mapping[str, Any],
+    attached: Mapping[str, str] | None = None,
+) -> str:
+    """Write a page's HTML, which is ASCII and asks for no other file.
+
+    What users named (files, groups, titles) stands in the page only inside its compressed data,
+    so that nothing of it can be taken for markup.
+
+    Parameters
+    ----------
+    room : str
+        The package whose folder ``_web`` has the page's ``body.html`` and ``page.css``.
+    scripts : sequence of str
+        Names of the scripts that follow the shared ``page.js``, of that folder or of this room's.
+    data : mapping
+        What the scripts find as ``page``: its ``title``, its ``facts``, and what else JSON holds.
+    attached : mapping of str to str, default=None
+        Further texts by the id of their element, each `compressed` or in base64.
+
+    Returns
+    -------
+    str
+    """
+    folders = [files(package) / "_web" for package in (room, __package__)]
+    styles = [_read(folder, "page.css") for folder in reversed(folders)]
+    codes = [_read(_holder(name, folders), name) for name in ("page.js", *scripts)]
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    texts = {"data": compressed(text.encode("ascii")), **(attached or {})}
+    parts = {
+        "style": "\n".join(styles),
+        "body": _read(folders[0], "body.html"),
+        "attached": "\n".join(
+            f'<script type="text/plain" id="{name}">{text}</script>' for name, text in texts.items()
+        ),
+        "script": "\n".join(codes),
+    }
+    return re.sub(r"<!-- (\w+) -->", lambda match: parts[match[1]], _read(folders[1], "frame.html"))
+
+
+def packed(values: ArrayLike, kind: str) -> str:
+    """Write numbers as base64 of their bytes, of a dtype such as ``"<f4"``."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode("ascii")
+
+
+def compressed(data: bytes) -> str:
+    """Compress what `unpack` in ``page.js`` reads."""
+    return base64.b64encode(gzip.compress(data, mtime=0)).decode("ascii")
+
+
+def check_page_name(path: str | os.PathLike[str], instead: str) -> None:
+    """Refuse a file whose name does not end as a web page's, and say what writes pictures."""
+    if Path(path).suffix.lower() not in (".html", ".htm"):
+        raise ValueError(
+            f"Cannot write {os.fspath(path)!r}: a web page's name ends in .html. For a picture "
+            f"use {instead}."
+        )
+
+
+def _holder(name: str, folders: Sequence[Traversable]) -> Traversable:
+    return next(folder for folder in folders if (folder / name).is_file())
+
+
+def _read(folder: Traversable, name: str) -> str:
+    return (folder / name).read_text(encoding="ascii").rstrip()
