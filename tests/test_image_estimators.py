@@ -16,6 +16,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
@@ -120,13 +121,22 @@ def test_input_is_not_changed(estimator, image_folder):
     assert image_folder == X
 
 
-def test_pandas_output_keeps_the_index(estimator, image_folder):
+@pytest.mark.parametrize("kind", ["frame", "series", "column"])
+def test_pandas_output_keeps_the_index(estimator, image_folder, kind):
     index = pd.Index(list("abcdef"), name="id")
     X = pd.DataFrame({"path": image_folder}, index=index)
-    out = estimator.set_output(transform="pandas").fit_transform(X)
+    names = list(estimator.get_feature_names_out())
+    rows = clone(estimator).transform(image_folder)
+    if kind == "column":
+        estimator = ColumnTransformer(
+            [("image", estimator, "path")], verbose_feature_names_out=False
+        )
+    out = estimator.set_output(transform="pandas").fit_transform(
+        X["path"] if kind == "series" else X
+    )
     pd.testing.assert_index_equal(out.index, index)
-    assert list(out.columns) == list(estimator.get_feature_names_out())
-    np.testing.assert_array_equal(out, clone(estimator).transform(image_folder))
+    assert list(out.columns) == names
+    np.testing.assert_array_equal(out, rows)
 
 
 def test_polars_output(estimator, image_folder):

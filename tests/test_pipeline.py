@@ -10,12 +10,18 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sklearn
 from PIL import Image
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
-from dinov2_sklearn import DINOv2Transformer, DiversitySampler, UMAPProjector
+from dinov2_sklearn import (
+    DINOv2Transformer,
+    DiversitySampler,
+    PatchAttentionInspector,
+    UMAPProjector,
+)
 from dinov2_sklearn.utils import PickleVersionWarning, _versioned
 
 
@@ -100,6 +106,99 @@ def test_clone_gives_the_same(pipe, paths):
 def test_fit_parameters_reach_the_sampler(pipe, paths):
     pipe.fit(paths, select__preselected=[3, 4])
     assert not {3, 4} & set(pipe["select"].selected_indices_)
+
+
+@pytest.fixture
+def routed():
+    with sklearn.config_context(enable_metadata_routing=True):
+        yield
+
+
+def test_metadata_reaches_the_sampler_by_routing(routed, tiny_dinov2, paths):
+    sampler = DiversitySampler(n_samples=5, strategy="random")
+    sampler.set_fit_request(weights=True, preselected=True)
+    pipe = Pipeline([("embed", DINOv2Transformer(tiny_dinov2)), ("select", sampler)])
+    weights = np.zeros(len(paths))
+    weights[10:18] = 1
+    for run in (pipe.fit, pipe.fit_transform):
+        run(paths, weights=weights, preselected=[10, 11])
+        picked = pipe["select"].selected_indices_
+        assert {12, 13, 14, 15, 16, 17}.issuperset(picked), picked
+        assert len(picked) == 5
+
+
+def test_weights_follow_their_rows_into_the_folds(routed, tiny_dinov2, paths):
+    sampler = DiversitySampler(n_samples=3, strategy="random").set_fit_request(weights=True)
+    pipe = Pipeline([("embed", DINOv2Transformer(tiny_dinov2)), ("select", sampler)])
+    weights = np.zeros(len(paths))
+    weights[::4] = 1
+    wanted = DINOv2Transformer(tiny_dinov2).transform(paths[::4])
+
+    def share_of_weighted_picks(fitted, X, y=None):
+        picks = fitted["select"].representatives_
+        return np.mean([np.isclose(wanted, row, atol=1e-4).all(axis=1).any() for row in picks])
+
+    grid = {"select__random_state": [0, 1]}
+    search = GridSearchCV(pipe, grid, cv=3, scoring=share_of_weighted_picks, error_score="raise")
+    search.fit(paths, weights=weights)
+    np.testing.assert_array_equal(search.cv_results_["mean_test_score"], 1)
+    assert set(search.best_estimator_["select"].selected_indices_) <= set(range(0, 40, 4))
+
+
+class Recorder:
+    """A callback of scikit-learn that notes how far each estimator said that it was."""
+
+    max_propagation_depth = None
+
+    def __init__(self):
+        self.ended = {}
+        self.n_open = 0
+
+    def setup(self, estimator, context):
+        self.n_open += 1
+
+    def teardown(self, estimator, context):
+        self.n_open -= 1
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        if context.max_subtasks == 0 and context.parent is not None:
+            name = type(estimator).__name__
+            self.ended.setdefault(name, []).append(context.parent.max_subtasks)
+
+
+@pytest.fixture
+def recorder():
+    pytest.importorskip("sklearn.callback", reason="scikit-learn < 1.9 has no callbacks")
+    return Recorder()
+
+
+def test_callbacks_are_told_of_the_progress_of_each_estimator(pipe, paths, recorder):
+    search = GridSearchCV(pipe, {"select__n_samples": [4, 8]}, cv=2).set_callbacks(recorder)
+    search.fit(paths)
+    assert recorder.n_open == 0
+    # As many ends as there are subtasks, in four fits on twenty images and the last on all forty.
+    told = {name: sorted(totals) for name, totals in recorder.ended.items()}
+    assert told.pop("DINOv2Transformer") == [20] * 80 + [40] * 40
+    assert told == {"UMAPProjector": [1] * 5, "DiversitySampler": [1] * 5}
+    assert not hasattr(search.best_estimator_["embed"], "_skl_callbacks")
+
+
+def test_callbacks_of_an_image_estimator_alone(tiny_dinov2, paths, recorder):
+    for estimator in (PatchAttentionInspector(tiny_dinov2), DINOv2Transformer(tiny_dinov2)):
+        name = type(estimator).__name__
+        estimator.set_callbacks(recorder).fit_transform(paths)
+        assert recorder.ended.pop(name) == [40] * 40
+        before = dict(vars(estimator))
+        estimator.transform(paths)
+        assert vars(estimator) == before
+        estimator.fit(paths)
+        with pytest.raises(ValueError, match="no-such-file"):
+            estimator.fit_transform([*paths, "no-such-file.jpg"])
+        assert recorder.n_open == 0
+        assert vars(estimator).keys() == before.keys() | vars(estimator.fit(paths)).keys()
 
 
 def test_grid_search_in_two_processes(tiny_dinov2, paths):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..images import ImageDecodeError, ImageRef, Preprocessing, warn_of_failures
-from ..utils import atomic_write, progress_bar
+from ..utils import Progress, atomic_write
 
 if TYPE_CHECKING:
     from ._model import AttentionModel
@@ -117,7 +117,7 @@ def save_patch_features(
     files = {path: folder / _file_name(path) for path in paths}
     todo = [path for path in files if not _is_done(files[path], path, settings)]
     errors: dict[int, ImageDecodeError] = {}
-    with progress_bar(len(files), "Saving patch tokens", "img", shown=verbose) as bar:
+    with Progress(len(files), "Saving patch tokens", "img", shown=verbose) as bar:
         bar.update(len(files) - len(todo))
         stamps = {path: _stamp(path) for path in todo}  # before the images are read
         for path, tokens in _tokens(model, todo, errors if on_error == "skip" else None):
@@ -141,13 +141,9 @@ def _tokens(
 
 def _settings(model: "AttentionModel", model_name: str, dtype: str) -> dict[str, Any]:
     """Return what decides the tokens of an image, as JSON has it."""
-    digest = hashlib.blake2b(digest_size=20)
-    for file in model.backbone.checkpoint.files():
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "blake2b").digest())
     settings = {
         "model_name": model_name,
-        "model_digest": digest.hexdigest(),
+        "model": model.backbone.checkpoint.digests,
         "layer": model.token_block,
         "precision": str(model.backbone.dtype).removeprefix("torch."),
         "preprocessing": asdict(model.preprocessing),

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..backbone import BackboneMixin, Checkpoint
 from ..images import Preprocessing, check_images
-from ..utils import StrOptions, VersionedMixin, fit_context, warn
+from ..utils import Progress, StrOptions, VersionedMixin, fit_context, warn
 from ._maps import AttentionMaps
 from ._outputs import ImageLike, OutputsMixin
 from ._patch_pca import PatchSample
@@ -188,8 +188,11 @@ class PatchAttentionInspector(
         """
         images, model = self._start(X, self.layer, "cls")
         sample = PatchSample(len(images))
-        for maps in self._run(model, images[:: sample.step]):
-            sample.add(maps.patch_tokens, maps.attention[0])
+        images = images[:: sample.step]
+        with Progress(len(images), "Looking", "img", shown=False, fitting=self) as progress:
+            for maps in self._run(model, images):
+                sample.add(maps.patch_tokens, maps.attention[0])
+                progress.update()
         self.patch_pca_ = sample.fit(invert=self.invert_foreground)
         return self
 
@@ -217,8 +220,10 @@ class PatchAttentionInspector(
                 if position % sample.step == 0:
                     sample.add(maps.patch_tokens, maps.attention[0])
                 yield maps
+                progress.update()
 
-        rows = self._rows(sampled(), images)
+        with Progress(len(images), "Looking", "img", shown=False, fitting=self) as progress:
+            rows = self._rows(sampled(), images)
         self.patch_pca_ = sample.fit(invert=self.invert_foreground)
         return rows
 

@@ -8,15 +8,15 @@ import difflib
 import json
 import re
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from ..images import Preprocessing
+from ..images import ImageRef, Preprocessing
 from ._offline import offline_checkpoint
-from ._registry import DINOV2_MODELS
 
-__all__ = ["Checkpoint", "CheckpointError", "find_checkpoint"]
+__all__ = ["DINOV2_MODELS", "Checkpoint", "CheckpointError", "ModelInfo", "find_checkpoint"]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -26,6 +26,67 @@ _HUB_FILES = [
     "*.safetensors",
     "*.safetensors.index.json",
 ]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a published checkpoint without loading it.
+
+    Attributes
+    ----------
+    hub_name : str
+        The checkpoint's id on the Hugging Face hub.
+    dim : int
+        Length of a token, and so of an embedding with ``pooling="cls"``.
+    depth : int
+        Number of transformer blocks.
+    n_heads : int
+        Attention heads in each block.
+    patch_size : int
+        Side of a patch in pixels.
+    n_registers : int
+        Register tokens between the CLS token and the patch tokens.
+    """
+
+    hub_name: str
+    dim: int
+    depth: int
+    n_heads: int
+    patch_size: int = 14
+    n_registers: int = 0
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of weights, to a percent; each takes 4 bytes in float32."""
+        # Attention has 4 * dim**2 in a block, the MLP 8, as its gated form in the giant model has.
+        per_block = 12 * self.dim**2 + 15 * self.dim
+        positions = (518 // self.patch_size) ** 2 + 3
+        patches = 3 * self.patch_size**2 + 1
+        return self.depth * per_block + (positions + patches + self.n_registers + 2) * self.dim
+
+
+_SIZES = {
+    "small": (384, 12, 6),
+    "base": (768, 12, 12),
+    "large": (1024, 24, 16),
+    "giant": (1536, 40, 24),
+}
+
+#: Short names of the published DINOv2 checkpoints, as accepted by ``model_name``.
+DINOV2_MODELS = MappingProxyType(
+    {
+        **{
+            name: ModelInfo(f"facebook/dinov2-{name}", dim, depth, heads)
+            for name, (dim, depth, heads) in _SIZES.items()
+        },
+        **{
+            f"{name}-with-registers": ModelInfo(
+                f"facebook/dinov2-with-registers-{name}", dim, depth, heads, n_registers=4
+            )
+            for name, (dim, depth, heads) in _SIZES.items()
+        },
+    }
+)
 
 
 class CheckpointError(OSError):
@@ -42,10 +103,13 @@ class Checkpoint:
         What the user called it.
     folder : Path
         Where its files are.
+    stamp : tuple
+        Changes whenever one of them does.
     """
 
     name: str
     folder: Path
+    stamp: tuple = ()
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -87,36 +151,21 @@ class Checkpoint:
         default = 4 if self.config["model_type"] in ("dinov2_with_registers", "dinov3_vit") else 0
         return self.config.get("num_register_tokens", default)
 
-    def files(self) -> list[Path]:
-        """List the files that the model is made from.
+    @property
+    def files(self) -> list[str]:
+        """The files that the model is made from: its weights and its configuration."""
+        return [
+            *map(str, sorted(self.folder.glob("*.safetensors"))),
+            str(self.folder / "config.json"),
+        ]
 
-        Returns
-        -------
-        list of Path
-            Its weights and its configuration.
-        """
-        return [*sorted(self.folder.glob("*.safetensors")), self.folder / "config.json"]
+    @cached_property
+    def digests(self) -> list[str | None]:
+        """What tells the model from others, whatever it is called: the digest of each file."""
+        return [(ImageRef(file).digest() or b"").hex() or None for file in self.files]
 
     def block_index(self, layer: int, parameter: str = "layer") -> int:
-        """Turn a block number, negative from the end, into an index in ``range(depth)``.
-
-        Parameters
-        ----------
-        layer : int
-            Block number as a user gives it.
-        parameter : str, default="layer"
-            Name of the user's parameter, for the message.
-
-        Returns
-        -------
-        int
-            The index from 0.
-
-        Raises
-        ------
-        ValueError
-            If there is no such block.
-        """
+        """Turn a block number, negative from the end, into an index in ``range(depth)``."""
         if not -self.depth <= layer < self.depth:
             raise ValueError(
                 f"{parameter}={layer} is out of range: {self.name!r} has {self.depth} blocks, "
@@ -148,12 +197,12 @@ def find_checkpoint(model_name: str, revision: str | None = None) -> Checkpoint:
         If there is no such checkpoint, it cannot be reached, or files are missing in it.
     """
     if model_name == "offline":
-        return _complete(Checkpoint(model_name, offline_checkpoint()))
+        return _checked(model_name, offline_checkpoint())
     if model_name in DINOV2_MODELS:
         return _from_hub(model_name, DINOV2_MODELS[model_name].hub_name, revision)
     folder = Path(model_name).expanduser()
     if folder.is_dir():
-        return _complete(Checkpoint(model_name, folder.resolve()))
+        return _checked(model_name, folder.resolve())
     if folder.is_file():
         raise CheckpointError(
             f"model_name={model_name!r} is a file. Give the folder that holds config.json and "
@@ -188,7 +237,7 @@ def _from_hub(name: str, hub_id: str, revision: str | None) -> Checkpoint:
     try:
         cached = Path(download(local_files_only=True))
         if not _missing_files(cached):
-            return _complete(Checkpoint(name, cached))
+            return _checked(name, cached)
     except LocalEntryNotFoundError:
         pass
     _check_reachable(hub_id, revision)
@@ -196,14 +245,11 @@ def _from_hub(name: str, hub_id: str, revision: str | None) -> Checkpoint:
         folder = Path(download())
     except Exception as error:
         raise CheckpointError(_unreachable_message(hub_id, error)) from error
-    return _complete(Checkpoint(name, folder))
+    return _checked(name, folder)
 
 
 def _check_reachable(hub_id: str, revision: str | None) -> None:
-    """Ask the hub for the checkpoint once, so that each cause of failure gets its own words.
-
-    A download would retry for half a minute before it said that there is no network.
-    """
+    """Ask the hub once: a download would retry for half a minute, and say less of the cause."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -249,11 +295,20 @@ def _missing_files(folder: Path) -> list[str]:
     return missing
 
 
-def _complete(checkpoint: Checkpoint) -> Checkpoint:
+def _checked(name: str, folder: Path) -> Checkpoint:
+    """Return the checkpoint in a folder, read once until one of its files changes."""
+    files = [folder / "config.json", folder / "preprocessor_config.json"]
+    files += sorted(folder.glob("*.safetensors"))
+    return _read(name, folder, tuple((file.name, ImageRef(str(file)).stamp()) for file in files))
+
+
+@lru_cache
+def _read(name: str, folder: Path, stamp: tuple) -> Checkpoint:
     """Return the checkpoint, or say which of its files is missing or of no use."""
-    missing = _missing_files(checkpoint.folder)
+    checkpoint = Checkpoint(name, folder, stamp)
+    missing = _missing_files(folder)
     if missing:
-        there = sorted(path.name for path in checkpoint.folder.iterdir())
+        there = sorted(path.name for path in folder.iterdir())
         listing = (
             ", ".join(there[:10]) + (", ..." if len(there) > 10 else "") if there else "nothing"
         )
@@ -264,7 +319,7 @@ def _complete(checkpoint: Checkpoint) -> Checkpoint:
                 "save them again with save_pretrained()."
             )
         raise CheckpointError(
-            f"The checkpoint folder {checkpoint.folder} lacks {' and '.join(missing)}; it holds "
+            f"The checkpoint folder {folder} lacks {' and '.join(missing)}; it holds "
             f"{listing}.{hint}"
         )
     _check_config(checkpoint)

@@ -34,21 +34,9 @@ class Tokens:
 def forward_tokens(
     backbone: Backbone, pixels: torch.Tensor, blocks: Sequence[int]
 ) -> dict[int, Tokens]:
-    """Run the model as far as the last block asked for.
+    """Run the model as far as the last block asked for, and take the tokens of each block.
 
-    Parameters
-    ----------
-    backbone : Backbone
-        The loaded model.
-    pixels : torch.Tensor of shape (batch, 3, height, width)
-        Preprocessed images; height and width are multiples of the patch.
-    blocks : sequence of int
-        Indices from 0 of the blocks whose tokens are wanted.
-
-    Returns
-    -------
-    dict of int to Tokens
-        One entry a block, each with the final LayerNorm applied.
+    Pixels are of shape (batch, 3, height, width), in multiples of the patch; blocks count from 0.
     """
     # A copy from pinned memory needs nobody to wait for it.
     pixels = pixels.to(backbone.device, non_blocking=pixels.is_pinned()).to(backbone.dtype)

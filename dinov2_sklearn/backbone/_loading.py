@@ -62,26 +62,12 @@ def load_backbone(checkpoint: Checkpoint, device: torch.device, dtype: torch.dty
     The four models used last are kept. Loading is serialised, so that threads that want the same
     model wait for one load.
 
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        What to load.
-    device : torch.device
-        Where to put it, see :func:`resolve_device`.
-    dtype : torch.dtype
-        Its precision, see :func:`resolve_dtype`.
-
-    Returns
-    -------
-    Backbone
-        The loaded model.
-
     Raises
     ------
     CheckpointError
         If the weights are damaged or do not fit the configuration.
     """
-    key = (_fingerprint(checkpoint), str(device), dtype)
+    key = (checkpoint.folder, checkpoint.stamp, str(device), dtype)
     with _loading:
         if key not in _loaded:
             _loaded[key] = Backbone(checkpoint, _load(checkpoint, device, dtype), device, dtype)
@@ -89,13 +75,6 @@ def load_backbone(checkpoint: Checkpoint, device: torch.device, dtype: torch.dty
                 _loaded.popitem(last=False)
         _loaded.move_to_end(key)
         return _loaded[key]
-
-
-def _fingerprint(checkpoint: Checkpoint) -> tuple:
-    """Tell a folder from itself with other files in it."""
-    return str(checkpoint.folder), *(
-        (f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in checkpoint.files()
-    )
 
 
 def _load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Any:
@@ -135,20 +114,10 @@ def _load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> A
 
 
 def resolve_device(device: str) -> torch.device:
-    """Turn a device's name, or ``"auto"``, into a device that is there.
+    """Turn a device's name, or ``"auto"``, a GPU if there is one, into a device that is there.
 
     Where the named kind of device is absent, as when a pipeline saved on a GPU machine runs on
     one without, the CPU is taken with a warning.
-
-    Parameters
-    ----------
-    device : {"auto", "cpu", "cuda", "cuda:1", ..., "mps"}
-        The user's wish. "auto" is a GPU if there is one.
-
-    Returns
-    -------
-    torch.device
-        A device of this machine.
 
     Raises
     ------
@@ -185,21 +154,7 @@ def resolve_device(device: str) -> torch.device:
 def resolve_devices(devices: Sequence[str]) -> list[torch.device]:
     """Turn several names into devices that are there, each as often as it was named.
 
-    Parameters
-    ----------
-    devices : sequence of str
-        As in :func:`resolve_device`.
-
-    Returns
-    -------
-    list of torch.device
-        In the order of the names. However many absent devices the CPU stands in for, it does so
-        once.
-
-    Raises
-    ------
-    ValueError
-        If a name means nothing, or an index is too high.
+    However many absent devices the CPU stands in for, it does so once.
     """
     resolved = [resolve_device(device) for device in devices]
     stand_ins = [
@@ -211,20 +166,7 @@ def resolve_devices(devices: Sequence[str]) -> list[torch.device]:
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """Turn a precision's name into a dtype; ``"auto"`` is bfloat16 where the hardware has it.
-
-    Parameters
-    ----------
-    dtype : {"auto", "float32", "bfloat16", "float16"}
-        The user's wish.
-    device : torch.device
-        Where the model will run.
-
-    Returns
-    -------
-    torch.dtype
-        The precision.
-    """
+    """Turn a precision's name into a dtype; ``"auto"`` is bfloat16 where the hardware has it."""
     if dtype != "auto":
         return getattr(torch, dtype)
     if device.type == "cuda":

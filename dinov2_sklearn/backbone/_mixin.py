@@ -1,10 +1,9 @@
 """What the estimators that run a backbone over images have in common."""
 
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from ..images import check_images
-from ..utils import Interval, StrOptions, fit_context
+from ..utils import Interval, StrOptions
 from ._checkpoints import Checkpoint, find_checkpoint
 
 if TYPE_CHECKING:
@@ -16,8 +15,7 @@ __all__ = ["BackboneMixin"]
 class BackboneMixin:
     """Mixin of stateless estimators whose X is images and whose work is a model's.
 
-    The model is never an attribute: it lives in the process-wide cache of
-    ``backbone.loading.load_backbone``.
+    The model is never an attribute: it lives in a cache of the process.
     """
 
     _parameter_constraints: dict = {
@@ -34,33 +32,6 @@ class BackboneMixin:
     revision: str | None
     device: Any
     dtype: str
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the parameters, the form of X, and that the checkpoint is there.
-
-        Parameters
-        ----------
-        X : sequence, array, Series or one-column DataFrame of length n
-            Image paths, PIL images, or uint8 arrays of shape (height, width, 3).
-        y : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        self : estimator
-            The same object.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For a parameter out of range, a bare path, an empty X or one that holds no images.
-        CheckpointError
-            If the checkpoint cannot be found.
-        """
-        check_images(X, estimator_name=type(self).__name__)
-        self._checkpoint()
-        return self
 
     def _checkpoint(self) -> Checkpoint:
         """Find the checkpoint; subclasses also hold their parameters to it."""

@@ -60,13 +60,8 @@ _N_BLOCKS = 11
 def offline_checkpoint() -> Path:
     """Return the folder of the offline checkpoint, converting it on first use.
 
-    The folder lies in the user's cache directory, or in ``$DINOV2_SKLEARN_CACHE`` where that is
-    set. Conversion takes a few seconds and 80 MB.
-
-    Returns
-    -------
-    Path
-        A Hugging Face checkpoint folder.
+    It lies in the user's cache directory, or in ``$DINOV2_SKLEARN_CACHE`` where that is set.
+    Conversion takes a few seconds and 80 MB.
 
     Raises
     ------
@@ -83,16 +78,9 @@ def offline_checkpoint() -> Path:
 
 
 def convert_onnx_backbone(onnx_file: Path, folder: Path, *, n_blocks: int) -> None:
-    """Write the backbone inside the saliency network as a Hugging Face checkpoint folder.
+    """Write the first blocks of the saliency network's backbone as a checkpoint folder.
 
-    Parameters
-    ----------
-    onnx_file : Path
-        The network's ONNX graph.
-    folder : Path
-        The folder to make. It appears whole or not at all.
-    n_blocks : int
-        How many of the transformer blocks to keep, from the first.
+    The folder appears whole or not at all.
     """
     from safetensors.numpy import save_file
 

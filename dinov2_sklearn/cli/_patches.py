@@ -52,7 +52,7 @@ def add_to(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> Report:
     from ..attention import AttentionDisplay
     from ..images import list_images
-    from ..utils import progress_bar
+    from ..utils import Progress
 
     paths = list_images(arguments.images, pattern=arguments.pattern, image_col=arguments.image_col)[
         : arguments.limit
@@ -68,7 +68,7 @@ def _run(arguments: argparse.Namespace) -> Report:
         inspector.fit(readable)
     kind = "rollout" if arguments.rollout else "pca" if arguments.pca else "overlay"
     written = []
-    bar = progress_bar(len(readable), "Drawing", "img", shown=show_progress(arguments))
+    bar = Progress(len(readable), "Drawing", "img", shown=show_progress(arguments))
     with bar:
         for path, target in zip(readable, targets, strict=True):
             display = AttentionDisplay.from_estimator(inspector, path, kind=kind)

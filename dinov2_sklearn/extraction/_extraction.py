@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..images import ImageDecodeError, ImageRef
+from ..images import ImageDecodeError
 from ..io._cache_session import CacheSession
 from ._devices import DevicePool
 from ._embedder import Batch, Recipe, embed_images
@@ -52,8 +52,7 @@ class Extraction:
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.on_error = on_error
-        model_files = [str(file) for file in recipe.checkpoint.files()]
-        self._cache = CacheSession(cache_folder, recipe.settings(), model_files)
+        self._cache = CacheSession(cache_folder, recipe.settings(), recipe.checkpoint.files)
         self._pool = DevicePool(recipe, devices, batch_size, num_workers)
         self._opened = ExitStack()
 
@@ -68,12 +67,10 @@ class Extraction:
     def describe(self) -> dict[str, Any]:
         """Return the form of the rows and all that they depend on, as data that JSON can hold."""
         checkpoint = self.recipe.checkpoint
-        digests = [ImageRef(str(file)).digest() for file in checkpoint.files()]
-        model = [digest and digest.hex() for digest in digests]
         return {
             "n_features": self.recipe.n_outputs,
             "model_name": checkpoint.name,
-            "settings": {**self.recipe.settings(), "model": model},
+            "settings": {**self.recipe.settings(), "model": checkpoint.digests},
         }
 
     def embed(self, images: Sequence[Any]) -> Iterator[Batch]:

@@ -12,7 +12,7 @@ from ..images import check_images
 from ..io import Shards, open_shards
 from ..io._manifest import NUMPY_SHARDS, make_plan
 from ..io._shard_folder import ShardFolder
-from ..utils import progress_bar, warn
+from ..utils import Progress, warn
 from ._extraction import Extraction
 from ._transformer import DINOv2Transformer
 
@@ -100,9 +100,7 @@ def extract_to_shards(
         failed = shards.failed()
         missing = list(shards.missing())
         n_missing = sum(stop - start for start, stop in missing)
-        bar = progress_bar(
-            len(ids), "Embedding", "img", shown=verbose, initial=len(ids) - n_missing
-        )
+        bar = Progress(len(ids), "Embedding", "img", shown=verbose, initial=len(ids) - n_missing)
         with extraction, bar:
             for start, stop in missing:
                 _extract(extraction, shards, start, stop, bar)

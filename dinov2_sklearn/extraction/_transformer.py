@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from numbers import Integral, Real
 from os import PathLike
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from ..backbone import BackboneMixin, Checkpoint
 from ..images import ImageDecodeError, Preprocessing, check_images
 from ..images.decoding import warn_of_failures
-from ..utils import StrOptions, VersionedMixin, fit_context, progress_bar
+from ..utils import Progress, StrOptions, VersionedMixin, fit_context
 from ._embedder import Recipe
 from ._extraction import Extraction
 
@@ -148,7 +149,52 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=True)
-    def transform(self, X: Any) -> np.ndarray:
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Check the parameters, the form of X, and that the checkpoint is there.
+
+        Parameters
+        ----------
+        X : sequence, array, Series or one-column DataFrame of length n
+            Image paths, PIL images, or uint8 arrays of shape (height, width, 3).
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        self : DINOv2Transformer
+            The same object.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a parameter out of range, a bare path, an empty X or one that holds no images.
+        CheckpointError
+            If the checkpoint cannot be found.
+        """
+        check_images(X, estimator_name=type(self).__name__)
+        self._device_names()
+        self._recipe(self._checkpoint())
+        with Progress(0, "Checking", "img", shown=False, fitting=self):
+            return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
+        """Compute the embeddings of X: the same as `transform`, which needs no `fit`.
+
+        Parameters
+        ----------
+        X, y : object
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_outputs), dtype float32
+            See `transform`.
+        """
+        return self._embed(X, fitting=self)
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def transform(self, X: Any) -> NDArray[np.float32]:
         """Compute the embeddings of X.
 
         Parameters
@@ -172,23 +218,9 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
         RuntimeError
             If the worker process of one of several devices dies.
         """
-        images = check_images(X, estimator_name=type(self).__name__)
-        extraction = self._extraction()
-        rows = np.full((len(images), extraction.recipe.n_outputs), np.nan, dtype=np.float32)
-        errors: dict[int, ImageDecodeError] = {}
-        with extraction, progress_bar(len(images), "Embedding", "img", shown=self.verbose) as bar:
-            for batch in extraction.embed(images):
-                rows[batch.positions] = batch.rows
-                errors |= batch.errors
-                bar.update(len(batch.positions) + len(batch.errors))
-        if errors:
-            warn_of_failures(
-                (errors[position] for position in sorted(errors)),
-                f"{len(errors)} of {len(images)} images could not be decoded; their rows are NaN",
-            )
-        return rows
+        return self._embed(X)
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Name the embeddings' columns.
 
         Parameters
@@ -201,18 +233,52 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
         ndarray of str
             ``dinov2transformer0``, ``dinov2transformer1``, ...
         """
-        n_outputs = self._recipe(self._checkpoint(), dtype=None).n_outputs
+        n_outputs = self._recipe(self._checkpoint()).n_outputs
         prefix = type(self).__name__.lower()
         return np.array([f"{prefix}{i}" for i in range(n_outputs)], dtype=object)
 
-    def _checkpoint(self) -> Checkpoint:
-        """Find the checkpoint, and check that it has the layers and that the sizes are sizes."""
-        checkpoint = super()._checkpoint()
-        self._recipe(checkpoint, dtype=None)
-        self._device_names()
-        return checkpoint
+    def _embed(self, X: Any, fitting: Any = None) -> NDArray[np.float32]:
+        images = check_images(X, estimator_name=type(self).__name__)
+        extraction = self._extraction()
+        rows = np.full((len(images), extraction.recipe.n_outputs), np.nan, dtype=np.float32)
+        errors: dict[int, ImageDecodeError] = {}
+        progress = Progress(len(images), "Embedding", "img", shown=self.verbose, fitting=fitting)
+        with extraction, progress:
+            for batch in extraction.embed(images):
+                rows[batch.positions] = batch.rows
+                errors |= batch.errors
+                progress.update(len(batch.positions) + len(batch.errors))
+        if errors:
+            warn_of_failures(
+                (errors[position] for position in sorted(errors)),
+                f"{len(errors)} of {len(images)} images could not be decoded; their rows are NaN",
+            )
+        return rows
 
-    def _recipe(self, checkpoint: Checkpoint, dtype: Any) -> Recipe:
+    @fit_context(prefer_skip_nested_validation=True)
+    def _extraction(self) -> Extraction:
+        """Check the parameters, and return what embeds images with them, once it is entered."""
+        from ..backbone._loading import resolve_devices, resolve_dtype
+
+        checkpoint = self._checkpoint()
+        devices = resolve_devices(self._device_names())
+        dtypes = {resolve_dtype(self.dtype, device) for device in devices}
+        if len(dtypes) > 1:
+            raise ValueError(
+                f"dtype='auto' means different precisions on the devices {self.device!r}. Name "
+                "one, such as dtype='float32'."
+            )
+        return Extraction(
+            self._recipe(checkpoint, dtypes.pop()),
+            devices,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            cache_folder=self.embedding_cache,
+            on_error=self.on_error,
+        )
+
+    def _recipe(self, checkpoint: Checkpoint, dtype: Any = None) -> Recipe:
+        """Hold the parameters to the checkpoint; the dtype is for who computes with it."""
         return Recipe(
             checkpoint=checkpoint,
             preprocessings=tuple(self._preprocessings(checkpoint)),
@@ -247,28 +313,6 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
                 f"device must be a name such as 'cuda:0', or a list of names, got {self.device!r}."
             )
         return names
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def _extraction(self) -> Extraction:
-        """Check the parameters, and return what embeds images with them, once it is entered."""
-        from ..backbone._loading import resolve_devices, resolve_dtype
-
-        checkpoint = self._checkpoint()
-        devices = resolve_devices(self._device_names())
-        dtypes = {resolve_dtype(self.dtype, device) for device in devices}
-        if len(dtypes) > 1:
-            raise ValueError(
-                f"dtype='auto' means different precisions on the devices {self.device!r}. Name "
-                "one, such as dtype='float32'."
-            )
-        return Extraction(
-            self._recipe(checkpoint, dtypes.pop()),
-            devices,
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            cache_folder=self.embedding_cache,
-            on_error=self.on_error,
-        )
 
 
 def _is_scale(scale: Any) -> bool:

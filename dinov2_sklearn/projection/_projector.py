@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..neighbors._knn import nearest_rows, self_neighbors
 from ..neighbors._rows import check_finite, first_occurrences, map_blocks, match_rows, unit_rows
-from ..utils import Interval, StrOptions, VersionedMixin, fit_context, refuse_paths, warn
+from ..utils import Interval, Progress, StrOptions, VersionedMixin, fit_context, refuse_paths, warn
 from ._layout import draw_seed, principal_axes, principal_layout, similarity_curve, umap_layout
 from ._placement import average_by_distance, membership_strengths, refine_positions
 from ._views import MapViewsMixin
@@ -219,7 +219,9 @@ class UMAPProjector(
         self._is_first, place = first_occurrences(rows)
         self._known_rows = rows if self._is_first.all() else rows[self._is_first]
         self._n_anchors = len(self._known_rows)
-        self.embedding_ = self._map_anchors(self._known_rows, seed)[place]
+        with Progress(1, "Mapping", "step", shown=False, fitting=self) as progress:
+            self.embedding_ = self._map_anchors(self._known_rows, seed)[place]
+            progress.update()
         self.__dict__.pop("labels_", None)
         return self
 

@@ -16,6 +16,7 @@ from ..neighbors._distances import nearest, sq_distances_to_earlier
 from ..neighbors._geometry import Rows, to_geometry, to_metric
 from ..utils import (
     Interval,
+    Progress,
     StrOptions,
     VersionedMixin,
     check_indices,
@@ -238,7 +239,9 @@ class DiversitySampler(
         started = perf_counter()
         rows = check_rows(X, self.metric, estimator=self, reset=True)
         self._seed = self._draw_seed()
-        task, picks = self._pick(rows, preselected, weights, self._seed)
+        with Progress(1, "Picking", "step", shown=False, fitting=self) as progress:
+            task, picks = self._pick(rows, preselected, weights, self._seed)
+            progress.update()
         self._preselected_rows = rows[task.preselected]
         self.representatives_ = rows[picks.indices]
         self.representative_indices_ = picks.indices.copy()

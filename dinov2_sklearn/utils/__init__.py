@@ -6,34 +6,41 @@ Those of scikit-learn are loaded on first use: the images room does without.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._extras import import_extra
 from ._files import atomic_write, left_over, temporary_beside
-from ._progress import progress_bar
+from ._progress import Progress
 from ._values import check_indices, check_int, refuse_paths
-from ._versioned import PickleVersionWarning, VersionedMixin
 from ._warnings import warn
 
 if TYPE_CHECKING:
     from ._sklearn import Interval, StrOptions, fit_context, transform_output
+    from ._versioned import PickleVersionWarning, VersionedMixin
 
 __all__ = [
     "Interval",
     "PickleVersionWarning",
+    "Progress",
     "StrOptions",
     "VersionedMixin",
     "atomic_write",
     "check_indices",
     "check_int",
     "fit_context",
+    "import_extra",
     "left_over",
-    "progress_bar",
     "refuse_paths",
     "temporary_beside",
     "transform_output",
     "warn",
 ]
 
+_LAZY = {
+    **dict.fromkeys(("Interval", "StrOptions", "fit_context", "transform_output"), "._sklearn"),
+    **dict.fromkeys(("PickleVersionWarning", "VersionedMixin"), "._versioned"),
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name not in ("Interval", "StrOptions", "fit_context", "transform_output"):
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("._sklearn", __name__), name)
+    return getattr(import_module(_LAZY[name], __name__), name)

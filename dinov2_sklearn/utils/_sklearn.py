@@ -1,4 +1,4 @@
-"""The only place that touches private scikit-learn names.
+"""The only place that touches private or recent scikit-learn names.
 
 Everything else imports them from here, so that a scikit-learn release that moves one of them
 is answered by a change to this file alone.
@@ -10,7 +10,15 @@ from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
 
-__all__ = ["Interval", "StrOptions", "fit_context", "transform_output"]
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # before scikit-learn 1.9
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Nothing: estimators have no ``set_callbacks`` yet."""
+
+
+__all__ = ["CallbackSupportMixin", "Interval", "StrOptions", "fit_context", "transform_output"]
 
 
 def transform_output(estimator: Any) -> str:

@@ -1,8 +1,9 @@
-"""Pickles that know which version wrote them."""
+"""What all estimators have: pickles that know their version, and scikit-learn's callbacks."""
 
 from typing import Any
 
 from .._version import __version__
+from ._sklearn import CallbackSupportMixin
 from ._warnings import warn
 
 __all__ = ["PickleVersionWarning", "VersionedMixin"]
@@ -14,11 +15,14 @@ class PickleVersionWarning(UserWarning):
     """An estimator was pickled by another version of this package."""
 
 
-class VersionedMixin:
-    """Mixin of estimators, on their left: warns where a pickle is another version's."""
+class VersionedMixin(CallbackSupportMixin):
+    """Mixin of estimators, on their left: warns where a pickle is another version's.
+
+    With scikit-learn >= 1.9 it brings ``set_callbacks``, whose callbacks `Progress` tells.
+    """
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), _KEY: __version__}  # type: ignore[dict-item]
+        return {**super().__getstate__(), _KEY: __version__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
@@ -29,4 +33,4 @@ class VersionedMixin:
                 f"{__version__}. If its results are not as before, fit it again.",
                 PickleVersionWarning,
             )
-        super().__setstate__(state)  # type: ignore[misc]
+        super().__setstate__(state)

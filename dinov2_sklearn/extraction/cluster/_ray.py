@@ -22,7 +22,7 @@ from ...io._manifest import (
     write_manifest,
 )
 from ...io._parquet_shards import count_rows, list_errors, shard_files
-from ...utils import left_over, progress_bar, warn
+from ...utils import Progress, left_over, warn
 from .._shards import check_settings
 from .._transformer import DINOv2Transformer
 from ._sources import read_paths
@@ -165,7 +165,7 @@ def extract_with_ray(
     with _filling(folder, plan, ids):
         todo = _missing(files, plan, ids)
         n_finished = len(ids) - sum(len(row["ids"]) for row in todo)
-        bar = progress_bar(len(ids), "Embedding", "img", shown=verbose, initial=n_finished)
+        bar = Progress(len(ids), "Embedding", "img", shown=verbose, initial=n_finished)
         failed: dict[str, int] = {}
         with bar, closing(_run(ray, task, todo, n_actors, options)) as finished:
             for name, n_images, n_errors in finished:
