@@ -28,26 +28,11 @@ def attention_and_tokens(
     The model's own attention kernel returns no weights. The rows of that one token are computed a
     second time, from the queries and keys of the chosen blocks alone.
 
-    Parameters
-    ----------
-    backbone : Backbone
-        The loaded model.
-    pixels : torch.Tensor of shape (batch, 3, height, width)
-        Preprocessed images.
-    blocks : sequence of int
-        Indices from 0 of the blocks whose attention is wanted.
-    token_block : int
-        Index of the block whose patch tokens are wanted.
-    query_token : int, default=0
-        Place in the sequence of the token that looks: 0 is CLS, then come the registers and the
-        patches.
-
-    Returns
-    -------
-    attention : torch.Tensor of shape (batch, len(blocks), n_heads, grid_h, grid_w), float32
-        The softmax runs over all tokens; the columns of the patches are kept as they are.
-    tokens : torch.Tensor of shape (batch, grid_h, grid_w, dim), float32
-        With the final LayerNorm applied.
+    Pixels are preprocessed images, (batch, 3, height, width). Attention is that of the token at a
+    place of the sequence, where 0 is CLS, in `blocks`: (batch, len(blocks), n_heads, grid_h,
+    grid_w), float32. Its softmax runs over all tokens; the columns of the patches are kept as they
+    are. Tokens are those of `token_block`, (batch, grid_h, grid_w, dim), float32, with the final
+    LayerNorm applied.
     """
     first_patch = 1 + backbone.checkpoint.n_registers
     grid = _grid(backbone, pixels)
@@ -66,27 +51,9 @@ def rollout(
 ) -> torch.Tensor:
     """Run the model and follow attention from its last tokens down to its first.
 
-    Parameters
-    ----------
-    backbone : Backbone
-        The loaded model.
-    pixels : torch.Tensor of shape (batch, 3, height, width)
-        Preprocessed images.
-    last_block : int
-        Index of the last block that is followed.
-    reduction : {"mean", "max", "min"}
-        How the heads of a block are made one.
-
-    Returns
-    -------
-    torch.Tensor of shape (batch, n_tokens, n_tokens), float32
-        How much of each token after `last_block` comes from each token before block 0; rows sum
-        to 1.
-
-    Notes
-    -----
-    Of no block is more kept than its part in the product, and no more than one head is held
-    beside it.
+    Returns how much of each token after `last_block` comes from each token before block 0, of shape
+    (batch, n_tokens, n_tokens); rows sum to 1. Of no block is more kept than its part in the
+    product, and no more than one head is held beside it.
     """
     product: list[torch.Tensor] = []
 
@@ -105,13 +72,7 @@ def rollout(
 def queries_and_keys(
     backbone: Backbone, pixels: torch.Tensor, blocks: Sequence[int]
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Run the model and return the queries and keys of the chosen blocks.
-
-    Returns
-    -------
-    list of (torch.Tensor, torch.Tensor) of shape (batch, n_heads, n_tokens, head_dim)
-        In the order of `blocks`.
-    """
+    """Run the model and return blocks' queries and keys, (batch, n_heads, n_tokens, head_dim)."""
     with _watch(backbone, blocks, lambda block, query, key: (query, key)) as seen:
         forward_tokens(backbone, pixels, [max(blocks)])
     return [seen[block] for block in blocks]
@@ -123,20 +84,7 @@ def split_heads(projected: torch.Tensor, n_heads: int) -> torch.Tensor:
 
 
 def attention_rows(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-    """Compute the attention of one token, in each head.
-
-    Parameters
-    ----------
-    query : torch.Tensor of shape (batch, n_heads, head_dim)
-        The token's queries.
-    key : torch.Tensor of shape (batch, n_heads, n_tokens, head_dim)
-        The keys of all tokens.
-
-    Returns
-    -------
-    torch.Tensor of shape (batch, n_heads, n_tokens), float32
-        Rows of the softmax, which sum to 1.
-    """
+    """Compute the softmax of one token's queries (batch, n_heads, head_dim) over all keys."""
     scores = torch.einsum("bhd,bhtd->bht", query.float(), key.float())
     return (scores * query.shape[-1] ** -0.5).softmax(dim=-1)
 

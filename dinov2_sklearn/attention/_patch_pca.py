@@ -104,19 +104,7 @@ class PatchPCA:
 class PatchSample:
     """Gathers patch tokens of many images in bounded memory.
 
-    Parameters
-    ----------
-    n_images : int
-        How many there are.
-    max_patches : int, default=65_536
-        How many patches are kept of all images.
-
-    Attributes
-    ----------
-    step : int
-        Of how many images one is to be added, so that there are at least 16 patches of each.
-    n_each : int
-        How many patches are kept of each of those.
+    Of `step` images one is to be added, so that there are at least 16 patches of each.
     """
 
     def __init__(self, n_images: int, max_patches: int = 65_536) -> None:
@@ -143,29 +131,12 @@ class PatchSample:
 def fit_patch_pca(
     tokens: NDArray[np.float32], attention: NDArray[np.float32], *, invert: bool = False
 ) -> PatchPCA:
-    """Find the foreground among patch tokens, and colours that tell its parts apart.
+    """Find the foreground among tokens (n_patches, dim), and colours that tell its parts apart.
 
-    Parameters
-    ----------
-    tokens : ndarray of shape (n_patches, dim)
-        Patch tokens of one image or many.
-    attention : ndarray of shape (n_patches,)
-        Attention of the CLS token to each. It says which of the two sides is the foreground.
-    invert : bool, default=False
-        Whether the foreground is the other side.
-
-    Returns
-    -------
-    PatchPCA
-
-    Notes
-    -----
     The coordinate along the first principal component falls into two classes at Otsu's threshold
-    [1]_. Where the foreground has no more than 3 tokens, the colours are those of all tokens.
-
-    References
-    ----------
-    .. [1] N. Otsu, "A Threshold Selection Method from Gray-Level Histograms", 1979.
+    (A Threshold Selection Method from Gray-Level Histograms, 1979). The one that gets more of the
+    CLS token's attention, (n_patches,), is the foreground; `invert` takes the other. Where the
+    foreground has no more than 3 tokens, the colours are those of all tokens.
     """
     mean, (direction,) = _principal_axes(tokens, 1)
     along = (tokens - mean) @ direction

@@ -24,18 +24,7 @@ _REDUCTIONS: dict[str, Callable[..., Any]] = {"mean": np.mean, "max": np.max, "m
 
 
 def check_query(query: Any) -> Query:
-    """Return `query` in plain types, or say what may be given.
-
-    Parameters
-    ----------
-    query : "cls", int or (int, int)
-        The CLS token, a register token by its number, or a patch by its row and column.
-
-    Raises
-    ------
-    ValueError
-        For anything else.
-    """
+    """Return `query` in plain types, or say in a ValueError what may be given."""
     if isinstance(query, str) and query == "cls":
         return query
     pair = isinstance(query, (tuple, list)) and len(query) == 2
@@ -51,22 +40,7 @@ def check_query(query: Any) -> Query:
 
 
 def query_token(query: Query, n_registers: int, grid: tuple[int, int]) -> int:
-    """Return the place of a query's token in the model's sequence.
-
-    Parameters
-    ----------
-    query : "cls", int or (int, int)
-        As `check_query` gives it; negative numbers count from the end.
-    n_registers : int
-        Register tokens of the model.
-    grid : (int, int)
-        Rows and columns of patches.
-
-    Raises
-    ------
-    IndexError
-        If there is no such register or patch.
-    """
+    """Return the place of a query's token in the model's sequence; IndexError if it has none."""
     if isinstance(query, str):
         return 0
     if isinstance(query, tuple):
@@ -82,15 +56,7 @@ def query_token(query: Query, n_registers: int, grid: tuple[int, int]) -> int:
 
 
 def patch_index(row: Any, column: Any, grid: tuple[int, int]) -> tuple[int, int]:
-    """Return the place of a patch, negative from the end, in a grid.
-
-    Raises
-    ------
-    TypeError
-        If it is not given by integers.
-    IndexError
-        If the grid has no such patch.
-    """
+    """Return the place of a patch, negative from the end, in a grid; IndexError if it has none."""
     try:
         row, column = _whole(row), _whole(column)
     except TypeError:
@@ -110,29 +76,7 @@ def patch_index(row: Any, column: Any, grid: tuple[int, int]) -> tuple[int, int]
 def reduce_heads(
     attention: NDArray[np.float32], head: int | None, reduction: str, axis: int
 ) -> NDArray[np.float32]:
-    """Take one head, or reduce all of them.
-
-    Parameters
-    ----------
-    attention : ndarray
-        Attention with an axis of heads.
-    head : int or None
-        The head, negative from the end; None reduces.
-    reduction : {"mean", "max", "min"}
-        How all heads are made one.
-    axis : int
-        The axis of heads.
-
-    Returns
-    -------
-    ndarray
-        Without that axis.
-
-    Raises
-    ------
-    ValueError
-        If there is no such head or no such reduction.
-    """
+    """Take one head of attention with an axis of heads, or make all of them one."""
     if head is not None:
         return np.take(attention, head_index(head, attention.shape[axis]), axis=axis)
     return _REDUCTIONS[check_reduction(reduction)](attention, axis=axis)

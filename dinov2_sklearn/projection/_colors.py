@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..drawing._palette import PALETTE, color_distances, distinct_colors
+from ..drawing._palette import COLORS, PALETTE, color_distances
 from ..images.sources._tables import is_missing
+
+__all__ = ["HIGHLIGHT", "NO_GROUP", "PLAIN", "Groups", "group_points", "is_continuous", "spread"]
 
 PLAIN = PALETTE[0]
 HIGHLIGHT = "#D55E00"
@@ -16,41 +18,23 @@ MOST_ARRANGED = 1000  # groups whose colours are chosen by their places
 
 @dataclass(frozen=True)
 class Groups:
-    """Points in named groups.
-
-    Attributes
-    ----------
-    codes : ndarray of shape (n_points,), int
-        Each point's group, -1 for none.
-    names : list of str
-        The groups' names.
-    centers : ndarray of shape (n_groups, n_dimensions)
-        For each group, the point of it that is nearest to its component-wise median, so that a
-        name written there is on the group even where that is bent.
-    """
+    """Points in named groups."""
 
     codes: NDArray[np.intp]
+    """Each point's group, -1 for none."""
     names: list[str]
     centers: NDArray[np.float64]
+    """For each group, the point of it that is nearest to its component-wise median: a name written
+    there is on the group even where that is bent."""
 
     def colors(self, palette: tuple[str, ...] | None = None) -> list[str]:
-        """Give each group a colour, near groups unlike ones.
+        """Give each group a colour of a palette, near groups unlike ones.
 
-        Parameters
-        ----------
-        palette : tuple of str, default=None
-            Colours to take from. None is as many distinct ones as there are groups, up to
-            `MOST_COLORS`.
-
-        Returns
-        -------
-        list of str
-            All different where the palette suffices. Otherwise each colour is taken about equally
-            often, by groups far from each other.
+        All are different where the palette suffices. Otherwise each colour is taken about equally
+        often, by groups far from each other. None is `COLORS`.
         """
         n_groups = len(self.names)
-        if palette is None:
-            palette = distinct_colors(n_groups)
+        palette = palette or COLORS[:n_groups]
         if n_groups <= len(PALETTE):
             return list(palette[:n_groups])
         if n_groups > MOST_ARRANGED:
@@ -113,18 +97,7 @@ def is_continuous(labels: NDArray) -> bool:
 
 
 def group_points(labels: NDArray, positions: NDArray[np.float64]) -> Groups:
-    """Sort points into groups by label.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (n_points,)
-        Of any type. Integers below 0, None, NaN and pandas' NA mean no group.
-    positions : ndarray of shape (n_points, n_dimensions)
-
-    Returns
-    -------
-    Groups
-    """
+    """Sort points into groups by label; integers below 0, None, NaN and NA mean no group."""
     if labels.dtype.kind == "i":
         has_group = labels >= 0
     elif labels.dtype.kind == "O":

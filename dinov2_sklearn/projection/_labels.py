@@ -12,6 +12,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from numpy.typing import NDArray
 
+__all__ = ["add_labels", "arrange"]
+
 MOST_TRIES = 2000
 GAP = 1.0  # points between two names
 LINE_FROM = 8.0  # points from its group at which a name gets a line to it
@@ -20,14 +22,8 @@ LINE_FROM = 8.0  # points from its group at which a name gets a line to it
 class LabelArranger(Artist):
     """An artist that draws nothing: before the names are drawn, it moves them apart.
 
-    Only then are the figure's size, its limits and its resolution settled.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        The axes that they are on.
-    labels : sequence of Annotation
-        Names with their offsets in points, those that matter most first.
+    Only then are the figure's size, its limits and its resolution settled. Names have offsets in
+    points, and those that matter most come first.
     """
 
     def __init__(self, ax: Axes, labels: Sequence[Annotation]) -> None:
@@ -68,22 +64,10 @@ def _show_line(label: Annotation, is_visible: bool) -> None:
 def arrange(
     anchors: NDArray[np.float64], sizes: NDArray[np.float64], window: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Place boxes near their anchors, inside a window, with no two overlapping.
+    """Place boxes of (widths, heights) near their anchors, inside a window, with none overlapping.
 
-    Each box in turn tries its anchor and then points of a spiral around it.
-
-    Parameters
-    ----------
-    anchors : ndarray of shape (n_boxes, 2)
-    sizes : ndarray of shape (n_boxes, 2)
-        Widths and heights.
-    window : ndarray of shape (2, 2)
-        The lower and the upper corner.
-
-    Returns
-    -------
-    ndarray of shape (n_boxes, 2)
-        The boxes' middles, NaN for a box that has no room.
+    Each box in turn tries its anchor and then points of a spiral around it. The window is its
+    lower and its upper corner. Returns the boxes' middles, NaN for a box that has no room.
     """
     places = np.full_like(anchors, np.nan)
     tries = np.arange(MOST_TRIES)

@@ -10,6 +10,15 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 
+__all__ = [
+    "draw_seed",
+    "import_umap",
+    "principal_axes",
+    "principal_layout",
+    "similarity_curve",
+    "umap_layout",
+]
+
 # numba's portable threading layer ends the process when two threads enter it at once.
 _UMAP_LOCK = threading.Lock()
 
@@ -75,26 +84,9 @@ def umap_layout(
     The principal layout is the start: it needs no eigensolver on a graph, which fails on small
     graphs and takes long on large ones, and on the data measured it ends as well.
 
-    Parameters
-    ----------
-    rows : ndarray of shape (n_rows, n_features)
-        At least 3 rows.
-    neighbors : tuple of ndarray of shape (n_rows, n_neighbors)
-        Indices and distances, with n_neighbors from 2 to n_rows - 1.
-    n_components : int
-    curve : tuple of float
-        UMAP's ``a`` and ``b``, see `similarity_curve`.
-    n_epochs : int or None
-    seed : int or None
-        None optimises in parallel; no two such runs end alike.
-    n_jobs : int or None
-        Threads of an unseeded run; None is all.
-    verbose : bool
-        Show umap's progress bar on standard error.
-
-    Returns
-    -------
-    ndarray of shape (n_rows, n_components), float32
+    There are at least 3 rows, and from 2 to n_rows - 1 neighbours. `curve` is UMAP's ``a`` and
+    ``b``, see `similarity_curve`. Without a seed it runs in `n_jobs` threads, all with None, and no
+    two such runs end alike.
     """
     start = principal_layout(rows, n_components, seed)
     # Separates equal points, and gives an axis without extent one.

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["average_by_distance", "membership_strengths", "refine_positions"]
+
 N_STEPS = 50
 N_NEGATIVES = 64
 FIRST_STEP = 0.25
@@ -18,14 +20,8 @@ def membership_strengths(distances: NDArray[np.float64]) -> NDArray[np.float64]:
     the nearest sum to ``log2(n_neighbors)``. As in umap for new rows, the nearest neighbour's
     distance is not taken off.
 
-    Parameters
-    ----------
-    distances : ndarray of shape (n_rows, n_neighbors)
-        Ascending, n_neighbors at least 2.
-
-    Returns
-    -------
-    ndarray of shape (n_rows, n_neighbors), in [0, 1]
+    Distances are of shape (n_rows, n_neighbors), ascending, of at least 2 neighbours; strengths are
+    from 0 to 1.
     """
     target = np.log2(distances.shape[1])
     low = np.zeros(len(distances))
@@ -44,17 +40,7 @@ def membership_strengths(distances: NDArray[np.float64]) -> NDArray[np.float64]:
 def average_by_distance(
     points: NDArray[np.float64], distances: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Average each row's neighbours' points, weighted by inverse distance.
-
-    Parameters
-    ----------
-    points : ndarray of shape (n_rows, n_neighbors, n_components)
-    distances : ndarray of shape (n_rows, n_neighbors)
-
-    Returns
-    -------
-    ndarray of shape (n_rows, n_components)
-    """
+    """Average the points of each row's neighbours, weighted by inverse distance."""
     nearest = np.maximum(distances[:, :1], np.finfo(float).tiny)
     weights = nearest / np.maximum(distances, nearest)
     return (weights[:, :, None] * points).sum(axis=1) / weights.sum(axis=1)[:, None]
@@ -74,19 +60,9 @@ def refine_positions(
     `N_NEGATIVES` anchors, others at each step but the same for every row and every call, so that
     the result is a function of the row alone.
 
-    Parameters
-    ----------
-    points : ndarray of shape (n_rows, n_neighbors, n_components)
-        The points of each row's neighbours, nearest first.
-    strengths : ndarray of shape (n_rows, n_neighbors)
-    anchors : ndarray of shape (n_anchors, n_components)
-        The fitted map.
-    a, b : float
-        The map's similarity at distance d is ``1 / (1 + a * d ** (2 * b))``.
-
-    Returns
-    -------
-    ndarray of shape (n_rows, n_components)
+    Points are of shape (n_rows, n_neighbors, n_components), nearest first, strengths of shape
+    (n_rows, n_neighbors), and anchors, the fitted map, of shape (n_anchors, n_components). The
+    map's similarity at distance d is ``1 / (1 + a * d ** (2 * b))``.
     """
     draw = np.random.RandomState(0)
     pull = strengths / strengths.max(axis=1, keepdims=True)
