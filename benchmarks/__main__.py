@@ -5,16 +5,17 @@
     python benchmarks --quick --output quick.md      # a few minutes: that they run
 
 Each part is a section of the file. A part that is run again replaces its section and leaves the
-others; a part that fails keeps the section that it had.
+others; a part that fails keeps the section that it had. The figures that the README and the guides
+cite are taken from the file, whenever it is written; `python benchmarks --figures` does that alone.
 """
 
 import argparse
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 from _common import MISSED
+from _figures import RESULTS, read_sections, write_figures
 
 HERE = Path(__file__).parent
 PARTS = {
@@ -42,16 +43,16 @@ def main() -> int:
         "chosen", nargs="*", help=f"default: all of {', '.join(known)}", metavar="SCRIPT[/PART]"
     )
     parser.add_argument("--quick", action="store_true", help="tiny sizes: that they run")
-    parser.add_argument(
-        "--output", type=Path, default=HERE / "RESULTS.md", help="default: %(default)s"
-    )
+    parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
+    parser.add_argument("--figures", action="store_true", help="only write what documents cite")
     options = parser.parse_args()
-    if options.quick and options.output == HERE / "RESULTS.md":
+    if options.quick and options.output == RESULTS:
         parser.error("--quick measures nothing: name another file with --output")
     unknown = [name for name in options.chosen if name not in known and name not in PARTS]
     if unknown:
         parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(known)}")
     chosen = [n for n in known if not options.chosen or {n, n.split("/")[0]} & {*options.chosen}]
+    chosen = [] if options.figures else chosen
     sections = read_sections(options.output)
     failed = []
     for name in chosen:
@@ -63,6 +64,9 @@ def main() -> int:
         sections[name] = printed
         ordered = {name: sections[name] for name in known if name in sections}
         options.output.write_text(compose(ordered), encoding="utf-8")
+    if options.output == RESULTS:
+        for name in write_figures(sections):
+            print(f"wrote the figures of {name}")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
@@ -79,13 +83,6 @@ def run(name: str, quick: bool) -> str | None:
             print(line, end="", flush=True)
             lines.append(line)
     return "".join(lines).strip() if process.returncode == 0 else None
-
-
-def read_sections(file: Path) -> dict[str, str]:
-    if not file.exists():
-        return {}
-    pieces = re.split(r"^## (\S+/\S+)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return {name: text.strip() for name, text in zip(pieces[1::2], pieces[2::2], strict=True)}
 
 
 def compose(sections: dict[str, str]) -> str:

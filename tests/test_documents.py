@@ -29,6 +29,10 @@ PAGES = [
     "docs/from_scripts.md",
     "docs/troubleshooting.md",
 ]
+WRITTEN = {
+    "README.md": ("map.png", "map.html", "pipe.joblib"),
+    "docs/guide/look.md": ("attention.png", "attention.html", "heads.png"),
+}
 BLOCK = re.compile(r"^( *)```(python|bash)\n(.*?)^\1```", flags=re.DOTALL | re.MULTILINE)
 # What stands at the root or in benchmarks/ is read where the repository is; Sphinx checks the rest.
 LINKED = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/RESULTS.md"]
@@ -84,13 +88,18 @@ def _run_command(arguments, model):
 @pytest.mark.parametrize("page", PAGES)
 def test_what_a_page_shows_runs(page, here, local_ray, tiny_dinov2, capsys):
     assert _run_page(page, tiny_dinov2) > 0
+    for name in WRITTEN.get(page, ()):
+        assert (here / name).stat().st_size > 1000, name
     if page == "README.md":
         assert "frame" in capsys.readouterr().out
-        for name in ("map.png", "map.html", "pipe.joblib", "attention.png"):
-            assert (here / name).stat().st_size > 1000, name
+    if page == "docs/guide/command_line.md":
         picks = [set(load_selection(here / f"round{i}.csv")) for i in (1, 2)]
         assert [len(rows) for rows in picks] == [20, 20]
         assert not picks[0] & picks[1]
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 160
 
 
 def _links():

@@ -284,7 +284,7 @@ def _unreachable_message(hub_id: str, error: Exception) -> str:
         f"hub cache, and the hub could not be reached ({type(error).__name__}: {error}). "
         "Three ways out: connect to the internet and try again; copy the checkpoint to a folder "
         "and pass that folder as model_name; or pass model_name='offline', real weights from a "
-        "package (see 'Checkpoints and offline weights' in the README)."
+        "package (see 'Offline weights' in docs/guide/embed.md)."
     )
 
 

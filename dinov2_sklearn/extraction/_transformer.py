@@ -30,7 +30,7 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
     model_name : str, default="facebook/dinov2-base"
         The checkpoint: a short name ("small", "base", "large", "giant", or one of these with
         "-with-registers"), a hub id, a local folder, or "offline" for weights that come from a
-        package (see the README).
+        package.
     revision : str, default=None
         Branch, tag or commit of a hub checkpoint.
     layer : int or tuple of int, default=-1

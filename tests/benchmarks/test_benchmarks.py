@@ -38,7 +38,7 @@ def rows_of(tmp_path, part):
 @pytest.mark.parametrize(
     ("part", "n_rows", "title"),
     [
-        ("extraction/throughput", 10, "small images: a DataLoader loop, batch 32"),
+        ("extraction/throughput", 12, "small images: a DataLoader loop with draft"),
         ("extraction/memory", 1, "peak memory, 60 images through shards, beyond that of 20"),
         ("projection/transform", 3, "pickle of 4 x 384: umap-learn"),
         ("projection/page", 4, "page for 50 images, thumbnails of 64 px"),

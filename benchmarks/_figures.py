@@ -1,0 +1,168 @@
+"""Figures that the documents cite, taken from RESULTS.md, so that each is written down once.
+
+A document says where a table goes: between ``<!-- measured: NAME -->`` and ``<!-- end -->``.
+`python benchmarks` writes them anew whenever it has written RESULTS.md.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+__all__ = ["DOCUMENTS", "RESULTS", "read_sections", "with_figures", "write_figures"]
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+DOCUMENTS = ["README.md", "docs/guide/embed.md", "docs/guide/choose.md", "docs/scale.md"]
+BLOCK = re.compile(r"(<!-- measured: (\S+) -->\n)(.*?)(<!-- end -->)", flags=re.DOTALL)
+
+Sections = dict[str, str]
+Rows = list[list[str]]
+
+# Which rows of RESULTS.md the README shows: the work, beside what, and the row.
+SPEED = [
+    (
+        "500 farthest points of 50,000 x 384",
+        "scikit-matter",
+        ("selection/speed", "exact farthest point, 50,000 x 384, 500 picks: scikit-matter"),
+    ),
+    (
+        "a map of 100,000 x 384, in a fresh process",
+        "umap-learn",
+        ("projection/fit", "100,000 x 384, fresh process, seeded"),
+    ),
+    (
+        "embedding 12-megapixel JPEGs",
+        "a DataLoader loop with Pillow's draft",
+        ("extraction/throughput", "12-megapixel JPEGs: a DataLoader loop with draft"),
+    ),
+    (
+        "attention of all layers and heads at 518 pixels, memory beyond the model",
+        "transformers, `output_attentions=True`",
+        (
+            "attention/memory",
+            "peak memory, 12 layers at 518 px, batch 8, beyond the loaded model: ours / eager's",
+        ),
+    ),
+]
+BARE = "the bare forward on ready tensors, batch 32"
+WAYS = {
+    "transformers' pipeline": "transformers pipeline",
+    "a DataLoader loop": "a DataLoader loop, batch 32",
+    "the same with Pillow's draft": "a DataLoader loop with draft",
+    "the bare forward pass": BARE,
+}
+
+
+def read_sections(file: Path) -> Sections:
+    """Read the text of each section of a file of results, by its name."""
+    if not file.exists():
+        return {}
+    pieces = re.split(r"^## (\S+/\S+)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {name: text.strip() for name, text in zip(pieces[1::2], pieces[2::2], strict=True)}
+
+
+def write_figures(sections: Sections) -> list[str]:
+    """Write the tables into the documents; return the names of those that changed."""
+    changed = []
+    for name in DOCUMENTS:
+        file = ROOT / name
+        text = file.read_text(encoding="utf-8")
+        written = with_figures(text, sections)
+        if written != text:
+            file.write_text(written, encoding="utf-8")
+            changed.append(name)
+    return changed
+
+
+def with_figures(text: str, sections: Sections) -> str:
+    """Put the tables between the marks of a document."""
+    return BLOCK.sub(lambda found: found[1] + TABLES[found[2]](sections) + found[4], text)
+
+
+def speed(sections: Sections) -> str:
+    rows = []
+    for work, peer, (section, title) in SPEED:
+        for row in find_rows(sections, section, title):
+            rows.append((work, peer, times_as_much(row[1])))
+    return table(("work", "beside", "ratio"), rows)
+
+
+def times_as_much(ratio: str) -> str:
+    """Tell a measured ratio in two digits; memory is measured the other way round."""
+    value = float(ratio.split()[0])
+    return f"{float(f'{1 / value if value < 1 else value:.2g}'):g}"
+
+
+def throughput(sections: Sections) -> str:
+    """Images a second of each way that was measured."""
+    rows = []
+    for images in ("12-megapixel JPEGs", "small images"):
+        measured = {
+            peer: row
+            for peer, title in WAYS.items()
+            for row in find_rows(sections, "extraction/throughput", f"{images}: {title}")
+        }
+        ours = [row[3] for row in measured.values()][:1]
+        peers = [measured[peer][4] if peer in measured else "" for peer in WAYS]
+        rates_ = [cell.removesuffix(" img/s") for cell in ours + peers]
+        rows.append([images.replace("small", "400-pixel"), *rates_])
+    return table(("", "ours", *WAYS), rows)
+
+
+def strategies(sections: Sections) -> str:
+    """1-NN accuracy and covering radius by picks a class, the best of each row set off."""
+    evidence = find_rows(sections, "selection/evidence", "digits")
+    names = list(dict.fromkeys(row[2] for row in evidence))
+    rows = []
+    for picks in dict.fromkeys(row[1] for row in evidence):
+        scores = {row[2]: row for row in evidence if row[1] == picks}
+        best = max(names, key=lambda name: mean(scores[name][4]))
+        cells = []
+        for name in names:
+            shown = f"{100 * mean(scores[name][4]):.0f}%, {mean(scores[name][6]):.2f}"
+            cells.append(f"**{shown}**" if name == best else shown)
+        rows.append([picks, *cells])
+    return table(("picks a class", *names), rows)
+
+
+def rates(sections: Sections) -> str:
+    """Images a second that the sums of docs/scale.md start from."""
+    throughput_, decoding = "extraction/throughput", "ray_extraction/decoding"
+    one_core = "decoding alone, one core, JPEGs of"
+    wanted = [
+        ("embedding, 400-pixel images, two cores", throughput_, f"small images: {BARE}", 3),
+        ("embedding, 12-megapixel JPEGs, two cores", throughput_, f"12-megapixel JPEGs: {BARE}", 3),
+        ("decoding alone, 400-pixel JPEGs, one core", decoding, f"{one_core} 400 x 300", 1),
+        ("decoding alone, 12-megapixel JPEGs, one core", decoding, f"{one_core} 4000 x 3000", 1),
+    ]
+    rows = []
+    for figure, section, title, column in wanted:
+        for row in find_rows(sections, section, title):
+            script, part = section.split("/")
+            rows.append((figure, row[column], f"`python benchmarks/{script}.py --part {part}`"))
+    return table(("figure", "value", "printed by"), rows)
+
+
+def mean(cell: str) -> float:
+    return float(cell.split(" ± ")[0])
+
+
+def find_rows(sections: Sections, section: str, title: str) -> Rows:
+    """Find the rows with this title: none where that was not measured."""
+    lines = [line for line in sections.get(section, "").splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    return [row for row in cells if row[0] == title]
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(head), *map(list, rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+TABLES: dict[str, Callable[[Sections], str]] = {
+    "speed": speed,
+    "throughput": throughput,
+    "strategies": strategies,
+    "rates": rates,
+}
