@@ -1,5 +1,7 @@
 """What an inspector writes: pictures, pages and patch tokens."""
 
+import base64
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +13,11 @@ from PIL import Image
 
 from ..drawing import check_extension
 from ..images import ImageRef
-from ..pages import check_page_name
+from ..pages import check_page_name, packed, render_page
 from ..utils import atomic_write, fit_context
 from ._display import AttentionDisplay
 from ._features import save_patch_features
+from ._maps import AttentionMaps
 
 __all__ = ["ImageLike", "OutputsMixin"]
 
@@ -107,12 +110,10 @@ class OutputsMixin:
         layer at 224 pixels, and in proportion to the number of patches.
         """
         check_page_name(output_path, "visualize_attention")
-        from ._page import render_image_page
-
         images, model = self._start([image_path], layers, "cls", ".visualize_interactive")
         (maps,) = self._run(model, images)
         name = ImageRef(images[0]).name if isinstance(images[0], str) else "Image"
-        page = render_image_page(
+        page = _render_page(
             maps,
             *model.queries_and_keys(maps.image),
             model_name=self.model_name,
@@ -189,3 +190,49 @@ class OutputsMixin:
             on_error=on_error,
             verbose=verbose,
         )
+
+
+def _render_page(
+    maps: AttentionMaps,
+    queries: NDArray[np.float32],
+    keys: NDArray[np.float32],
+    *,
+    model_name: str,
+    title: str,
+) -> str:
+    """Write the HTML of an image's page.
+
+    Queries and keys, (n_layers, n_tokens, n_heads, head_dim) each, are those of the maps' layers:
+    the attention of every token in every head would be many times as large.
+    """
+    from matplotlib import colormaps
+
+    _, n_tokens, n_heads, head_dim = keys.shape
+    rows, columns = maps.grid
+    colors = np.rint(255 * colormaps["inferno"](np.linspace(0, 1, 256))[:, :3]).astype(int)
+    page = {
+        "title": title,
+        "facts": f"{rows} x {columns} patches, {len(maps.layers)} layers of {n_heads} heads of "
+        f"{model_name}",
+        "grid": [rows, columns],
+        "first_patch": n_tokens - rows * columns,
+        "layers": list(maps.layers),
+        "n_heads": n_heads,
+        "head_dim": head_dim,
+        "queries": [_half(layer) for layer in queries],
+        "keys": [_half(layer) for layer in keys],
+        "patch_tokens": _half(maps.patch_tokens),
+        "image": _image_uri(maps.image),
+        "colors": colors.ravel().tolist(),
+    }
+    return render_page(__package__, ["main.js"], page)
+
+
+def _half(numbers: NDArray[np.float32]) -> str:
+    return packed(np.clip(numbers, -65504, 65504), "<f2")
+
+
+def _image_uri(image: NDArray[np.uint8]) -> str:
+    data = io.BytesIO()
+    Image.fromarray(image).save(data, "WEBP", quality=92)
+    return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode("ascii")

@@ -13,8 +13,16 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ..neighbors._knn import nearest_rows, self_neighbors
 from ..neighbors._rows import check_finite, first_occurrences, map_blocks, match_rows, unit_rows
 from ..utils import Interval, Progress, StrOptions, VersionedMixin, fit_context, refuse_paths, warn
-from ._layout import draw_seed, principal_axes, principal_layout, similarity_curve, umap_layout
-from ._placement import average_by_distance, membership_strengths, refine_positions
+from ._layout import (
+    average_by_distance,
+    draw_seed,
+    membership_strengths,
+    principal_axes,
+    principal_layout,
+    refine_positions,
+    similarity_curve,
+    umap_layout,
+)
 from ._views import MapViewsMixin
 
 __all__ = ["UMAPProjector"]

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-from dinov2_sklearn.projection._layout import import_umap
-from dinov2_sklearn.projection._placement import (
+from dinov2_sklearn.projection._layout import (
     _attraction,
     _repulsion,
     average_by_distance,
+    import_umap,
     membership_strengths,
     refine_positions,
 )

@@ -14,8 +14,7 @@ from PIL import Image
 from dinov2_sklearn.drawing._palette import PALETTE
 from dinov2_sklearn.projection import ProjectionDisplay, UMAPProjector
 from dinov2_sklearn.projection._colors import NO_GROUP, group_points
-from dinov2_sklearn.projection._drawing import FAINTEST, shade
-from dinov2_sklearn.projection._labels import arrange
+from dinov2_sklearn.projection._drawing import FAINTEST, arrange, shade
 
 POINTS = np.random.default_rng(0).normal(size=(60, 2))
 THIRDS = np.repeat(["north", "south", "west"], 20)
