@@ -1,3 +1,36 @@
-"""Rows and their neighbours: the geometry of a metric, exact searches, in blocks."""
+"""Rows and their neighbours: the geometry of a metric, and exact searches in blocks."""
 
-__all__: list[str] = []
+from ._distances import (
+    absolute_error,
+    assign,
+    knn,
+    nearest,
+    own_center_sq_distances,
+    pair_sq_distances,
+    relative_error,
+    sq_distances_to_earlier,
+)
+from ._geometry import Rows, RowSubset, UnitRows, row_blocks, to_geometry, to_metric
+from ._rows import check_finite, first_occurrences, map_blocks, match_rows, row_keys
+
+__all__ = [
+    "RowSubset",
+    "Rows",
+    "UnitRows",
+    "absolute_error",
+    "assign",
+    "check_finite",
+    "first_occurrences",
+    "knn",
+    "map_blocks",
+    "match_rows",
+    "nearest",
+    "own_center_sq_distances",
+    "pair_sq_distances",
+    "relative_error",
+    "row_blocks",
+    "row_keys",
+    "sq_distances_to_earlier",
+    "to_geometry",
+    "to_metric",
+]

@@ -1,16 +1,35 @@
-"""Exact distances in blocks, shared by the picks, the novelty scores and the metrics."""
+"""Nearest rows, exactly: products in the rows' own precision bound, differences in float64 settle.
+
+Every search here has one rounding and one order. A matrix product bounds the squared distances;
+what its rounding error leaves possible is compared by differences, taken and summed in float64.
+So a row's result does not depend on the rows beside it, on the blocks or on the threads. Rows
+equally far come in ascending order of index, a row itself before them where it counts.
+"""
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
+from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
-from ._geometry import Rows, row_blocks
+from ._geometry import Rows, RowSubset, row_blocks
+from ._rows import first_occurrences
+from ._threads import for_each
 
-# Rows that are searched for neighbours at a time, in a centred copy.
-_NEIGHBOR_BLOCK = 2**16
+__all__ = [
+    "absolute_error",
+    "assign",
+    "knn",
+    "nearest",
+    "own_center_sq_distances",
+    "pair_sq_distances",
+    "relative_error",
+    "sq_distances_to_earlier",
+]
+
+# Rows that a block of queries is compared with in one product.
+_CHUNK = 4096
 
 
-def pair_sq_distances(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+def pair_sq_distances(A: NDArray, B: NDArray) -> NDArray:
     """Squared distance of each row of `A` to the same row of `B` (or to the one row `B`).
 
     The difference is taken first and in float64, so that close rows keep all their digits and
@@ -21,7 +40,7 @@ def pair_sq_distances(A: np.ndarray, B: np.ndarray) -> np.ndarray:
     return np.einsum("ij,ij->i", difference, difference)
 
 
-def own_center_sq_distances(X: Rows, centers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def own_center_sq_distances(X: Rows, centers: NDArray, labels: NDArray) -> NDArray:
     """Squared distance of each row of `X` to ``centers[label]`` of its own label."""
     sq_distances = np.empty(len(X))
     for rows in row_blocks(len(X), X.shape[1]):
@@ -61,14 +80,14 @@ def absolute_error(dtype: np.dtype, d: int) -> float:
 
 
 def nearest(
-    X: Rows, centers: np.ndarray, *, before: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    X: Rows, centers: NDArray, *, before: NDArray | None = None
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Find the nearest of `centers` for every row of `X`, exactly and row by row.
 
     Parameters
     ----------
-    X : ndarray or UnitRows of shape (n, d)
-    centers : ndarray of shape (m, d)
+    X : Rows of shape (n, d)
+    centers : Rows of shape (m, d)
     before : ndarray of shape (n,), default=None
         Row ``i`` may only use the centers at positions smaller than ``before[i]``.
 
@@ -79,76 +98,214 @@ def nearest(
     sq_distances : ndarray of shape (n,), float64
         Squared Euclidean distances, infinite for a row that may use none.
 
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dinov2_sklearn.neighbors import nearest
+    >>> nearest(np.array([[0.0], [4.0]]), np.array([[1.0], [3.0]]))
+    (array([0, 1]), array([1., 1.]))
+    """
+    if len(centers) == 0:
+        return np.full(len(X), -1, dtype=np.intp), np.full(len(X), np.inf)
+    kept = np.flatnonzero(first_occurrences(centers)[0])
+    # Equal centers tie everywhere: only the first of them can win.
+    distinct = centers if len(kept) == len(centers) else RowSubset(centers, kept)
+    places = None if before is None else np.searchsorted(kept, before)
+    indices, sq_distances = _search(X, distinct, 1, places)
+    indices, sq_distances = indices[:, 0], sq_distances[:, 0]
+    return np.where(indices < 0, -1, kept[indices]), sq_distances
+
+
+def knn(
+    X: Rows, n_neighbors: int, *, queries: Rows | None = None, include_self: bool = False
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Find the nearest rows of every row, or of every query, exactly.
+
+    Parameters
+    ----------
+    X : Rows of shape (n, d)
+    n_neighbors : int
+        Rows to find for each; no more are found than there are.
+    queries : Rows of shape (m, d), default=None
+        Whose neighbours are looked for. None means each row of X, among the other rows.
+    include_self : bool, default=False
+        Without `queries`: whether a row comes first among its own neighbours.
+
+    Returns
+    -------
+    indices : ndarray of int of shape (m, n_found)
+        Nearest first; rows equally far in ascending order.
+    sq_distances : ndarray of shape (m, n_found), float64
+        Squared Euclidean distances.
+
     Notes
     -----
-    One matrix product a block bounds the distances; the centers that its rounding error leaves
-    possible are compared again by direct differences in float64. So a row's result does not
-    depend on the rows beside it, and time is O(n m d) at the speed of BLAS.
+    O(n m d) time at the speed of matrix products, in threads, and memory for blocks beside the
+    result. Without queries, equal rows are searched once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dinov2_sklearn.neighbors import knn
+    >>> knn(np.array([[0.0], [1.0], [3.0]]), 1)
+    (array([[1],
+           [0],
+           [1]]), array([[1.],
+           [1.],
+           [4.]]))
     """
-    indices = np.full(len(X), -1, dtype=np.intp)
-    sq_distances = np.full(len(X), np.inf)
-    if len(centers) == 0:
+    if queries is not None:
+        return _search(queries, X, min(n_neighbors, len(X)))
+    is_first, place = first_occurrences(X)
+    distinct = X if is_first.all() else RowSubset(X, np.flatnonzero(is_first))
+    # One more than asked for: a row finds itself.
+    n_found = min(n_neighbors + 1, len(X))
+    found = _search(distinct, distinct, min(n_found, len(distinct)))
+    if distinct is not X:
+        found = _expand(*found, place, n_found)
+    indices, sq_distances = _without_self(found[0][place], found[1][place])
+    if include_self:
+        indices = np.insert(indices, 0, np.arange(len(X)), axis=1)
+        sq_distances = np.insert(sq_distances, 0, 0.0, axis=1)
+    return indices[:, :n_neighbors], sq_distances[:, :n_neighbors]
+
+
+def _expand(
+    indices: NDArray[np.intp], sq_distances: NDArray[np.float64], place: NDArray, n_found: int
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Put all equal rows, by `place`, where the first of them was found; keep `n_found`."""
+    counts = np.bincount(place)
+    starts = np.cumsum(counts) - counts
+    width = min(n_found, int(counts.max()))
+    # The first members of each set of equal rows, -1 where a set is smaller.
+    ranks = np.arange(width)
+    members = np.argsort(place, kind="stable")[np.minimum(starts[:, None] + ranks, len(place) - 1)]
+    members[ranks >= counts[:, None]] = -1
+    rows = np.empty((len(indices), n_found), dtype=np.intp)
+    distances = np.empty((len(indices), n_found))
+    for part in row_blocks(len(indices), width * indices.shape[1]):
+        every = members[indices[part]].reshape(part.stop - part.start, -1)
+        of_every = np.where(every < 0, np.inf, np.repeat(sq_distances[part], width, axis=1))
+        order = np.lexsort((every, of_every))[:, :n_found]
+        rows[part] = np.take_along_axis(every, order, axis=1)
+        distances[part] = np.take_along_axis(of_every, order, axis=1)
+    return rows, distances
+
+
+def _without_self(
+    indices: NDArray[np.intp], sq_distances: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Take each row out of its own neighbours."""
+    others = indices != np.arange(len(indices))[:, None]
+    # Among more equal rows than were found, the row itself may be missing: the last one goes.
+    others[others.all(axis=1), -1] = False
+    shape = (len(indices), indices.shape[1] - 1)
+    return indices[others].reshape(shape), sq_distances[others].reshape(shape)
+
+
+def _search(
+    queries: Rows, rows: Rows, n_neighbors: int, before: NDArray | None = None
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Find the nearest `n_neighbors` of the rows, -1 and infinitely far where there are fewer.
+
+    Query ``i`` may use only the rows before ``before[i]``.
+    """
+    indices = np.full((len(queries), n_neighbors), -1, dtype=np.intp)
+    sq_distances = np.full((len(queries), n_neighbors), np.inf)
+    if n_neighbors == 0:
         return indices, sq_distances
-    # Equal centers tie everywhere: only the first of them can win.
-    kept = np.sort(np.unique(centers, axis=0, return_index=True)[1])
-    distinct = centers[kept]
-    search = _CenterSearch(distinct)
-    for rows in row_blocks(len(X), max(len(distinct), X.shape[1])):
-        block = X[rows]
-        barred = None if before is None else kept[None, :] >= before[rows, None]
-        possible = search.possible(block, barred)
-        chosen, sq_distances[rows] = _nearest_of_pairs(block, distinct, *np.nonzero(possible))
-        indices[rows] = np.where(chosen < 0, -1, kept[chosen])
+    shift = rows[:: max(1, len(rows) // 4096)].mean(axis=0, dtype=np.float64).astype(rows.dtype)
+
+    def search(part: slice) -> None:
+        barred = None if before is None else before[part]
+        try:
+            with np.errstate(over="raise", invalid="raise"):
+                best = _best_of(queries[part], rows, shift, n_neighbors, barred)
+        except FloatingPointError:  # squares beyond float32
+            best = _best_of(queries[part].astype(np.float64), rows, shift, n_neighbors, barred)
+        indices[part], sq_distances[part] = best.indices, best.sq_distances
+
+    for_each(search, row_blocks(len(queries), max(min(len(rows), _CHUNK), queries.shape[1])))
     return indices, sq_distances
 
 
-class _CenterSearch:
-    """Tells which centers may be the nearest to rows, from matrix products alone."""
+def _best_of(
+    queries: NDArray, rows: Rows, shift: NDArray, n_neighbors: int, before: NDArray | None
+) -> "_Best":
+    best = _Best(queries, shift, n_neighbors)
+    for chunk in gen_batches(len(rows), _CHUNK):
+        barred = None
+        if before is not None:
+            barred = np.arange(chunk.start, chunk.stop) >= before[:, None]
+        best.compare(rows[chunk], chunk.start, barred)
+    return best
 
-    def __init__(self, centers: np.ndarray):
-        self._shift = centers.mean(axis=0, dtype=np.float64).astype(centers.dtype)
-        centred = centers - self._shift
-        self._norms = np.einsum("ij,ij->i", centred, centred).astype(np.float64)
-        self._scaled = -2 * centred.T
-        self._relative = relative_error(centers.dtype, centers.shape[1])
-        self._absolute = absolute_error(centers.dtype, centers.shape[1])
 
-    def possible(self, block: np.ndarray, barred: np.ndarray | None) -> np.ndarray:
-        """Mask, of shape (rows, centers), of the centers that rounding leaves possible."""
-        block = block - self._shift
-        norms = np.einsum("ij,ij->i", block, block).astype(np.float64)
-        # Lower bounds of the distances, less what is the same for all centers.
-        lower = block @ self._scaled
-        lower += ((1 - self._relative) * self._norms).astype(block.dtype)
+class _Best:
+    """The nearest rows of some queries, among those that they were compared with."""
+
+    def __init__(self, queries: NDArray, shift: NDArray, n_neighbors: int):
+        self.indices = np.full((len(queries), n_neighbors), -1, dtype=np.intp)
+        self.sq_distances = np.full((len(queries), n_neighbors), np.inf)
+        self._queries = queries
+        self._shift = shift
+        self._centred = queries - shift
+        self._norms = np.einsum("ij,ij->i", self._centred, self._centred).astype(np.float64)
+        coarse = max(queries.dtype, shift.dtype, key=lambda dtype: np.finfo(dtype).eps)
+        self._relative = relative_error(coarse, queries.shape[1])
+        self._absolute = absolute_error(coarse, queries.shape[1])
+
+    def compare(self, rows: NDArray, start: int, barred: NDArray | None) -> None:
+        """Take the next rows into account; `barred` is a mask of pairs that do not count."""
+        centred = rows.astype(self._centred.dtype, copy=False) - self._shift
+        norms = np.einsum("ij,ij->i", centred, centred).astype(np.float64)
+        # Lower bounds of the distances, less what is the same for all rows.
+        lower = self._centred @ (-2 * centred.T)
+        lower += ((1 - self._relative) * norms).astype(lower.dtype)
         if barred is not None:
             lower[barred] = np.inf
-        best = lower.argmin(axis=1)
-        width = 2 * (self._relative * (norms + self._norms[best]) + self._absolute)
-        limit = lower[np.arange(len(block)), best] + width
-        # Rounded upwards, so that the best center itself always remains.
-        mask: np.ndarray = lower <= np.nextafter(limit.astype(block.dtype), np.inf)[:, None]
-        return mask if barred is None else mask & ~barred
+        limit = np.minimum(self._known_limit(), self._limit_among(lower, norms))
+        # Rounded upwards, so that what the limit comes from always remains.
+        possible = lower <= np.nextafter(limit.astype(lower.dtype), np.inf)[:, None]
+        if barred is not None:
+            possible &= ~barred
+        query, row = np.divmod(np.flatnonzero(possible), len(rows))
+        for pairs in row_blocks(len(query), rows.shape[1]):
+            i, j = query[pairs], row[pairs]
+            self._merge(i, start + j, pair_sq_distances(self._queries[i], rows[j]))
+
+    def _known_limit(self) -> NDArray[np.float64]:
+        """Return the distances to be beaten, as lower bounds are written."""
+        share = (1 - self._relative) * self._norms - self._absolute
+        return self.sq_distances[:, -1] - share
+
+    def _limit_among(self, lower: NDArray, norms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what enough of these rows stay below, as far as rounding can tell."""
+        n_neighbors = self.indices.shape[1]
+        if n_neighbors > lower.shape[1] or not np.isinf(self.sq_distances[:, -1]).any():
+            return np.full(len(lower), np.inf)
+        if n_neighbors == 1:
+            low = lower.argmin(axis=1)[:, None]
+        else:
+            low = np.argpartition(lower, n_neighbors - 1, axis=1)[:, :n_neighbors]
+        width = 2 * (self._relative * (self._norms[:, None] + norms[low]) + self._absolute)
+        return (np.take_along_axis(lower, low, axis=1) + width).max(axis=1)
+
+    def _merge(self, query: NDArray, row: NDArray, sq_distances: NDArray) -> None:
+        """Keep the nearest of those known and these; of equally far ones the lowest."""
+        touched, query = np.unique(query, return_inverse=True)
+        known = np.repeat(np.arange(len(touched)), self.indices.shape[1])
+        query = np.concatenate([known, query.reshape(-1)])
+        row = np.concatenate([self.indices[touched].ravel(), row])
+        sq_distances = np.concatenate([self.sq_distances[touched].ravel(), sq_distances])
+        order = np.lexsort((row, sq_distances, query))
+        counts = np.bincount(query)
+        first = (np.cumsum(counts) - counts)[:, None] + np.arange(self.indices.shape[1])
+        self.indices[touched] = row[order][first]
+        self.sq_distances[touched] = sq_distances[order][first]
 
 
-def _nearest_of_pairs(
-    X: np.ndarray, centers: np.ndarray, row: np.ndarray, center: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest center of each row among the pairs to compare, by differences in float64."""
-    chosen = np.full(len(X), -1, dtype=np.intp)
-    smallest = np.full(len(X), np.inf)
-    for pairs in row_blocks(len(row), X.shape[1]):
-        i, j = row[pairs], center[pairs]
-        sq_distances = pair_sq_distances(X[i], centers[j])
-        # The pairs come by row and then by center: the first of equal distances stays.
-        order = np.lexsort((sq_distances, i))
-        starts = np.flatnonzero(np.diff(i[order], prepend=-1))
-        first = order[starts]
-        first = first[sq_distances[first] < smallest[i[first]]]
-        chosen[i[first]], smallest[i[first]] = j[first], sq_distances[first]
-    return chosen, smallest
-
-
-def assign(X: Rows, centers: np.ndarray) -> np.ndarray:
+def assign(X: Rows, centers: NDArray) -> NDArray:
     """Label each row with the nearest of `centers`, or with another that is as near to rounding.
 
     One matrix product a block: where exactness matters, use `nearest`.
@@ -164,39 +321,8 @@ def assign(X: Rows, centers: np.ndarray) -> np.ndarray:
     return labels
 
 
-def sq_distances_to_earlier(rows: np.ndarray, start: np.ndarray) -> np.ndarray:
+def sq_distances_to_earlier(rows: NDArray, start: NDArray) -> NDArray:
     """Squared distance of each of `rows` to the nearest of `start` and of the rows before it."""
     everything = np.concatenate([start, rows])
     before = np.arange(len(start), len(everything))
     return nearest(rows, everything, before=before)[1]
-
-
-def neighbor_sq_distances(X: Rows, n_neighbors: int) -> np.ndarray:
-    """Squared distances of every row to its nearest other rows, nearest first.
-
-    At most ``len(X) - 1`` neighbours are returned, so a row alone has none. Exact brute force,
-    O(n^2 d) time, in blocks.
-    """
-    n_neighbors = min(n_neighbors, len(X) - 1)
-    found = np.full((len(X), n_neighbors), np.inf)
-    if n_neighbors == 0:
-        return found
-    # Centred: scikit-learn's expanded form loses small distances far from the origin.
-    center = X[:: max(1, len(X) // 4096)].mean(axis=0, dtype=np.float64).astype(X.dtype)
-    for others in gen_batches(len(X), _NEIGHBOR_BLOCK):
-        block = X[others]
-        # One more than asked for: a row finds itself.
-        n_found = min(n_neighbors + 1, len(block))
-        search = NearestNeighbors(n_neighbors=n_found, algorithm="brute").fit(block - center)
-        for rows in row_blocks(len(X), X.shape[1]):
-            mine = X[rows]
-            neighbors = search.kneighbors(mine - center, return_distance=False)
-            sq_distances = np.stack(
-                [pair_sq_distances(mine, block[column]) for column in neighbors.T], axis=1
-            )
-            itself = np.arange(rows.start, rows.stop)[:, None] == neighbors + others.start
-            sq_distances[itself] = np.inf
-            both = np.concatenate([found[rows], sq_distances], axis=1)
-            both.sort(axis=1)
-            found[rows] = both[:, :n_neighbors]
-    return found

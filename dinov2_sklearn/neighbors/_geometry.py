@@ -1,14 +1,17 @@
-"""Rows as the room sees them: always in Euclidean geometry, and never copied whole.
+"""Rows as the searches see them: always in Euclidean geometry, and never copied whole.
 
 Everything inside this room is Euclidean: `to_geometry` turns cosine input into unit rows, whose
 squared Euclidean distance is twice the cosine distance, and `to_metric` turns the squared
-distances that the kernels return into what a user sees.
+distances that the searches return into what a user sees.
 """
 
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils import gen_batches
+
+__all__ = ["RowSubset", "Rows", "UnitRows", "exact_rows", "row_blocks", "to_geometry", "to_metric"]
 
 # Elements of a temporary block: 1 MB of float32 stays in a core's cache while it is worked on. Wide
 # rows make blocks of up to 16 MB, as long as they are too few for a product of matrices.
@@ -21,27 +24,42 @@ class UnitRows:
     Parameters
     ----------
     X : ndarray of shape (n, d), float32 or float64
-        No row of it is zero.
+
+    Attributes
+    ----------
+    zeros : ndarray of int
+        The rows of zeros: they have no direction, and stay zeros.
     """
 
     ndim = 2
 
-    def __init__(self, X: np.ndarray):
+    def __init__(self, X: NDArray):
         self.shape: tuple[int, int] = X.shape
         self.dtype: np.dtype[Any] = X.dtype
         self._X = X
-        self._lengths = np.empty((len(X), 1), dtype=X.dtype)
+        lengths = np.empty((len(X), 1))
         for rows in row_blocks(len(X), X.shape[1]):
             block = X[rows].astype(np.float64)
             # Scaled by the largest entry first: squares of tiny or huge entries leave float64.
             largest = np.abs(block).max(axis=1)
-            block /= largest[:, None]
-            self._lengths[rows, 0] = largest * np.sqrt(np.einsum("ij,ij->i", block, block))
+            block /= np.where(largest == 0, 1, largest)[:, None]
+            lengths[rows, 0] = largest * np.sqrt(np.einsum("ij,ij->i", block, block))
+        self.zeros: NDArray[np.intp] = np.flatnonzero(lengths == 0)
+        lengths[self.zeros] = 1
+        self._lengths = lengths
+        # float32 has few digits left for the smallest lengths.
+        tiny = np.finfo(X.dtype).tiny / np.finfo(X.dtype).eps
+        self._divide_in = np.float64 if len(X) and lengths.min() < tiny else X.dtype
 
     def __len__(self) -> int:
         return len(self._X)
 
-    def __getitem__(self, rows: Any) -> np.ndarray:
+    def __getitem__(self, rows: Any) -> NDArray:
+        lengths = self._lengths[rows].astype(self._divide_in, copy=False)
+        return (self._X[rows] / lengths).astype(self.dtype, copy=False)
+
+    def exact(self, rows: Any) -> NDArray[np.float64]:
+        """Read rows in float64, without the rounding to the precision of X."""
         return self._X[rows] / self._lengths[rows]
 
 
@@ -56,7 +74,7 @@ class RowSubset:
 
     ndim = 2
 
-    def __init__(self, X: "Rows", rows: np.ndarray):
+    def __init__(self, X: "Rows", rows: NDArray[np.intp]):
         self.shape: tuple[int, int] = (len(rows), X.shape[1])
         self.dtype: np.dtype[Any] = X.dtype
         self._X = X
@@ -65,20 +83,53 @@ class RowSubset:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, rows: Any) -> np.ndarray:
+    def __getitem__(self, rows: Any) -> NDArray:
         return self._X[self._rows[rows]]
 
+    def exact(self, rows: Any) -> NDArray[np.float64]:
+        """Read rows in float64."""
+        return exact_rows(self._X, self._rows[rows])
 
-Rows: TypeAlias = np.ndarray | UnitRows | RowSubset
+
+Rows: TypeAlias = NDArray | UnitRows | RowSubset
 
 
-def to_geometry(X: np.ndarray, metric: str) -> Rows:
-    """Return rows whose Euclidean geometry is that of `metric`; `X` itself if it has it already."""
+def exact_rows(X: Rows, rows: Any) -> NDArray[np.float64]:
+    """Read rows in float64; unit rows are as long as float64 can say."""
+    return X[rows].astype(np.float64) if isinstance(X, np.ndarray) else X.exact(rows)
+
+
+def to_geometry(X: NDArray, metric: str) -> NDArray | UnitRows:
+    """Return rows whose Euclidean geometry is that of `metric`; `X` itself if it has it already.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), float32 or float64
+        Finite.
+    metric : {"cosine", "euclidean"}
+
+    Returns
+    -------
+    rows : ndarray or UnitRows of shape (n, d)
+        What the searches of this room take.
+    """
     return X if metric == "euclidean" else UnitRows(X)
 
 
-def to_metric(sq_distances: np.ndarray, metric: str) -> np.ndarray:
-    """Return distances of `metric` from squared Euclidean ones between geometry rows."""
+def to_metric(sq_distances: Any, metric: str) -> Any:
+    """Turn squared distances between geometry rows into distances of `metric`.
+
+    Parameters
+    ----------
+    sq_distances : ndarray or float
+        Squared Euclidean distances between rows of `to_geometry`.
+    metric : {"cosine", "euclidean"}
+
+    Returns
+    -------
+    distances : ndarray or float
+        One minus the cosine, or Euclidean distances.
+    """
     return np.sqrt(sq_distances) if metric == "euclidean" else sq_distances / 2
 
 

@@ -1,9 +1,20 @@
-"""Work on the rows of a matrix whose result for one row does not depend on the rows beside it."""
+"""Equal rows, and work on rows whose result for one does not depend on the rows beside it."""
 
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ._geometry import Rows, row_blocks
+
+__all__ = [
+    "BLOCK_ROWS",
+    "check_finite",
+    "first_occurrences",
+    "map_blocks",
+    "match_rows",
+    "row_keys",
+]
 
 BLOCK_ROWS = 256
 """Rows handled at a time. Every block has exactly this many, the last one padded with zeros."""
@@ -57,61 +68,44 @@ def map_blocks(
     return result
 
 
-def unit_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Scale each row to length 1.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_rows, n_features)
-
-    Returns
-    -------
-    unit : ndarray of shape (n_rows, n_features), float32
-        A row of zeros stays one.
-    zeros : ndarray of shape (n_zeros,), int
-        The indices of the rows of zeros.
-    """
-    unit = np.empty_like(rows)
-    norms = np.empty((len(rows), 1))
-    for start in range(0, len(rows), 4096):
-        part = rows[start : start + 4096].astype(np.float64)
-        length = np.sqrt((part * part).sum(axis=1, keepdims=True))
-        unit[start : start + 4096] = part / np.where(length == 0, 1, length)
-        norms[start : start + 4096] = length
-    return unit, np.flatnonzero(norms == 0)
-
-
-def first_occurrences(rows: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+def first_occurrences(rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
     """Find the distinct rows.
 
     Parameters
     ----------
-    rows : ndarray of shape (n_rows, n_features), float32, C-contiguous, free of negative zeros
+    rows : Rows of shape (n_rows, n_features)
 
     Returns
     -------
     is_first : ndarray of shape (n_rows,), bool
         True where a row is the first of its value.
     distinct : ndarray of shape (n_rows,), int
-        For each row, its place in ``rows[is_first]``.
+        For each row, its place among the rows for which `is_first` holds.
     """
     _, first, inverse = np.unique(row_keys(rows), return_index=True, return_inverse=True)
-    if not np.array_equal(rows[first][inverse], rows):  # two values share a key
-        _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    inverse = inverse.reshape(-1)
-    is_first = np.zeros(len(rows), dtype=bool)
-    is_first[first] = True
-    place = np.cumsum(is_first) - 1
-    return is_first, place[first[inverse]]
+    first_of = first[inverse.reshape(-1)]
+    repeated = np.flatnonzero(first_of != np.arange(len(rows)))
+    if not _equal(rows, repeated, first_of[repeated]):  # two values share a key
+        _, first, inverse = np.unique(rows[:], axis=0, return_index=True, return_inverse=True)
+        first_of = first[inverse.reshape(-1)]
+    is_first = first_of == np.arange(len(rows))
+    return is_first, (np.cumsum(is_first) - 1)[first_of]
 
 
-def match_rows(rows: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.intp]:
+def _equal(rows: Rows, some: NDArray[np.intp], others: NDArray[np.intp]) -> bool:
+    return all(
+        np.array_equal(rows[some[part]], rows[others[part]])
+        for part in row_blocks(len(some), rows.shape[1])
+    )
+
+
+def match_rows(rows: NDArray, known: NDArray) -> NDArray[np.intp]:
     """Find each row's identical row among `known`, -1 where there is none.
 
     Parameters
     ----------
-    rows : ndarray of shape (n_rows, n_features), float32, C-contiguous, free of negative zeros
-    known : ndarray of shape (n_known, n_features), distinct rows of the same kind
+    rows : ndarray of shape (n_rows, n_features)
+    known : ndarray of shape (n_known, n_features), distinct rows of the same dtype
 
     Returns
     -------
@@ -128,13 +122,18 @@ def match_rows(rows: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray
     return found
 
 
-def row_keys(rows: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """Hash each row's bytes to 64 bits, in integer arithmetic, which wraps and never rounds."""
+def row_keys(rows: Rows) -> NDArray[np.uint64]:
+    """Hash each row to 64 bits, in integer arithmetic, which wraps and never rounds.
+
+    Rows that compare equal have equal keys, also where they hold zeros of either sign.
+    """
     draw = np.random.RandomState(0)
-    before, after = draw.randint(0, 2**64, size=(2, rows.shape[1]), dtype=np.uint64) | np.uint64(1)
+    n_words = rows.shape[1] * rows.dtype.itemsize // 4
+    before, after = draw.randint(0, 2**64, size=(2, n_words), dtype=np.uint64) | np.uint64(1)
     keys = np.empty(len(rows), dtype=np.uint64)
-    for start in range(0, len(rows), 4096):
-        mixed = (rows[start : start + 4096].view(np.uint32) + np.uint64(1)) * before
+    for start in range(0, len(rows), 1024):
+        block = np.ascontiguousarray(rows[start : start + 1024]) + rows.dtype.type(0)
+        mixed = (block.view(np.uint32) + np.uint64(1)) * before
         mixed ^= mixed >> np.uint64(32)
-        keys[start : start + 4096] = (mixed * after).sum(axis=1, dtype=np.uint64)
+        keys[start : start + 1024] = (mixed * after).sum(axis=1, dtype=np.uint64)
     return keys

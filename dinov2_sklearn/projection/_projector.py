@@ -10,8 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..neighbors._knn import nearest_rows, self_neighbors
-from ..neighbors._rows import check_finite, first_occurrences, map_blocks, match_rows, unit_rows
+from ..neighbors import (
+    UnitRows,
+    check_finite,
+    first_occurrences,
+    knn,
+    map_blocks,
+    match_rows,
+    to_metric,
+)
 from ..utils import Interval, Progress, StrOptions, VersionedMixin, fit_context, refuse_paths, warn
 from ._layout import (
     average_by_distance,
@@ -345,10 +352,10 @@ class UMAPProjector(
         if len(rows) < FEWEST_ROWS:
             return principal_layout(rows, self.n_components, seed)
         self._curve = similarity_curve(self.min_dist)
-        indices, distances = self_neighbors(rows, self.n_neighbors_)
+        indices, sq_distances = knn(rows, self.n_neighbors_, include_self=True)
         return umap_layout(
             rows,
-            (indices, _in_metric(distances, self.metric)),
+            (indices, to_metric(sq_distances, self.metric)),
             self.n_components,
             curve=self._curve,
             n_epochs=self.n_epochs,
@@ -378,17 +385,17 @@ class UMAPProjector(
         anchor_points: NDArray[np.float32],
     ) -> NDArray[np.float64]:
         n_neighbors = len(anchors) if self._curve is None else self.n_neighbors_
-        indices, offsets = nearest_rows(rows, anchors, n_neighbors)
+        indices, sq_distances = knn(anchors, n_neighbors, queries=rows)
         points = anchor_points[indices].astype(np.float64)
         if self._curve is None:
-            placed = average_by_distance(points, offsets)
+            placed = average_by_distance(points, np.sqrt(sq_distances))
         else:
-            strengths = membership_strengths(_in_metric(offsets, self.metric))
+            strengths = membership_strengths(to_metric(sq_distances, self.metric))
             placed = refine_positions(points, strengths, anchor_points, *self._curve)
         # PCA rounded in another order, on another machine say, moves a training row by a rounding
         # error: it keeps its point.
         lengths = np.sqrt((rows.astype(np.float64) ** 2).sum(axis=1))
-        same = offsets[:, 0] <= 2 * np.finfo(np.float32).eps * lengths
+        same = np.sqrt(sq_distances[:, 0]) <= 2 * np.finfo(np.float32).eps * lengths
         placed[same] = points[same, 0]
         return placed
 
@@ -397,7 +404,8 @@ def _scale_rows(X: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
     """Scale rows so that `metric` is a function of their Euclidean distance."""
     if metric == "euclidean":
         return X
-    rows, zeros = unit_rows(X)
+    rows = UnitRows(X)
+    zeros = rows.zeros
     if len(zeros):
         shown = ", ".join(map(str, zeros[:5])) + (", ..." if len(zeros) > 5 else "")
         warn(
@@ -405,12 +413,7 @@ def _scale_rows(X: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
             "compares directions, which they do not have: their place on the map means nothing. "
             "Leave them out, or use metric='euclidean'.",
         )
-    return rows
-
-
-def _in_metric(offsets: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
-    """Turn Euclidean distances between scaled rows into distances of `metric`."""
-    return offsets**2 / 2 if metric == "cosine" else offsets
+    return rows[:]
 
 
 def _settle_components(

@@ -8,8 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, check_random_state, gen_batches
 from sklearn.utils.validation import check_array
 
-from ..neighbors._knn import nearest_rows
-from ..neighbors._rows import check_finite, unit_rows
+from ..neighbors import UnitRows, check_finite, knn
 from ..utils import check_int
 
 __all__ = ["ProjectionReport", "projection_report"]
@@ -149,7 +148,7 @@ def projection_report(
     if len(rows) > max_rows:
         judged = check_random_state(random_state).choice(len(rows), int(max_rows), replace=False)
     if metric == "cosine":
-        rows, _ = unit_rows(rows)
+        rows = UnitRows(rows)[:]
     ranks = _ranks(rows, points, judged, k)
     worst = k * (2 * len(rows) - 3 * k - 1) / 2
     return ProjectionReport(
@@ -172,7 +171,7 @@ def _ranks(
     ranks = np.empty((len(judged), k), dtype=np.intp)
     for batch in gen_batches(len(judged), max(1, BATCH_SIZE // len(rows))):
         queries = judged[batch]
-        on_map, _ = nearest_rows(points[queries], points, k + 1)
+        on_map, _ = knn(points, k + 1, queries=points[queries])
         # Half the squared distance but for what depends on the query alone.
         far = halves - rows[queries] @ rows.T
         far[np.arange(len(queries)), queries] = np.inf  # a row is no neighbour of its own

@@ -9,8 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length, check_random_state
 
 from ..images.sources._tables import is_missing
-from ..neighbors._distances import nearest, neighbor_sq_distances, sq_distances_to_earlier
-from ..neighbors._geometry import Rows, to_geometry, to_metric
+from ..neighbors import Rows, knn, nearest, sq_distances_to_earlier, to_geometry, to_metric
 from ..utils import check_indices
 from ._validation import check_rows
 
@@ -268,7 +267,7 @@ def compute_diversity(
     """
     _check_positive_int(n_neighbors, "n_neighbors")
     geometry = to_geometry(check_rows(X, _check_metric(metric)), metric)
-    distances = to_metric(neighbor_sq_distances(geometry, n_neighbors), metric)
+    distances = to_metric(knn(geometry, n_neighbors)[1], metric)
     if distances.shape[1] == 0:
         return np.zeros(len(geometry))
     return distances.mean(axis=1)

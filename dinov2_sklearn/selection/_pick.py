@@ -5,8 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..neighbors._distances import neighbor_sq_distances
-from ..neighbors._geometry import Rows
+from ..neighbors import Rows, knn
 from ..utils import check_indices, warn
 from ._strategies import STRATEGIES
 from ._task import Picks, Task
@@ -41,7 +40,7 @@ def candidate_mask(
 
 def outliers(geometry: Rows, n_outliers: int) -> np.ndarray:
     """Return the rows farthest from their 10th nearest neighbour, the lowest indices in a tie."""
-    sq_distances = neighbor_sq_distances(geometry, OUTLIER_NEIGHBOR)
+    _, sq_distances = knn(geometry, OUTLIER_NEIGHBOR)
     return np.argsort(-sq_distances[:, -1], kind="stable")[:n_outliers]
 
 

@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics.pairwise import cosine_distances
 
-from dinov2_sklearn.neighbors import _geometry
-from dinov2_sklearn.neighbors._distances import (
+from dinov2_sklearn.neighbors import (
+    _geometry,
     nearest,
-    neighbor_sq_distances,
     sq_distances_to_earlier,
+    to_geometry,
+    to_metric,
 )
-from dinov2_sklearn.neighbors._geometry import to_geometry, to_metric
 
 
 def reference_nearest(X, centers):
@@ -123,15 +123,3 @@ def test_geometry_keeps_float32_and_leaves_the_input_alone():
     assert to_geometry(X, "cosine").dtype == to_geometry(X, "cosine")[:2].dtype == np.float32
     assert to_geometry(X, "euclidean") is X
     np.testing.assert_array_equal(X, before)
-
-
-@settings(max_examples=40, deadline=None)
-@given(two_sets(), st.integers(1, 15))
-def test_neighbour_distances_match_sorted_distances(sets, n_neighbors):
-    X, _ = sets
-    got = neighbor_sq_distances(X, n_neighbors)
-    difference = X.astype(np.float64)[:, None] - X.astype(np.float64)[None]
-    everything = (difference**2).sum(axis=-1)
-    np.fill_diagonal(everything, np.inf)
-    expected = np.sort(everything, axis=1)[:, : min(n_neighbors, len(X) - 1)]
-    np.testing.assert_array_equal(got, expected)
