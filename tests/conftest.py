@@ -3,8 +3,11 @@
 import json
 import os
 import shutil
+import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +88,29 @@ def image_folder(tmp_path_factory):
         photo.crop((left, top, left + width, top + height)).save(path)
         paths.append(str(path))
     return paths
+
+
+@pytest.fixture(scope="session")
+def opened():
+    """Count how often each file is opened within a block, in all threads."""
+    counters = []
+
+    def hook(event, args):
+        if event == "open" and isinstance(args[0], (str, os.PathLike)):
+            for counter in counters:
+                counter[os.fspath(args[0])] += 1
+
+    sys.addaudithook(hook)  # for good: Python can take none away
+
+    @contextmanager
+    def counting():
+        counters.append(Counter())
+        try:
+            yield counters[-1]
+        finally:
+            counters.pop()
+
+    return counting
 
 
 @pytest.fixture(scope="module")

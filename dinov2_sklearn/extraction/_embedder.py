@@ -1,21 +1,31 @@
 """One device's work: decode images ahead, run the model, pool its tokens."""
 
+import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..backbone import Checkpoint
-from ..images import ImageDecodeError, ImageReader, Preprocessing, map_ahead
+from ..images import (
+    Decoding,
+    ImageDecodeError,
+    ImageReader,
+    ImageRef,
+    Preprocessing,
+    map_ahead,
+)
+from ..io._cache import CacheSession
 
 if TYPE_CHECKING:
     import torch
 
     from ..backbone._forward import BatchRunner, Tokens
 
-__all__ = ["Batch", "Recipe", "embed_images"]
+__all__ = ["EmbeddedBatch", "Recipe", "embed_images"]
 
 # On a CPU, tokens whose channels take about this many bytes each are worked off at once, however
 # large batch_size is: 1600 of float32, 3200 of bfloat16. The activations of more do not stay in its
@@ -24,6 +34,11 @@ _CPU_BYTES_A_CHANNEL = 6400
 # Fewer tokens than these are multiplied in another order of summation there, and what bfloat16
 # rounds then comes out otherwise (seen below some 760, on a Xeon with AMX, oneDNN of torch 2.13).
 _CPU_LEAST_TOKENS = 1024
+
+
+# What a preprocessing was made of in 0.1.0. What came later counts where it is no default, so that
+# caches and shards of before are still those of the same settings.
+_FIRST_FIELDS = {"resize", "crop", "resample", "rescale", "mean", "std", "multiple", "longest_edge"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,8 @@ class Recipe:
         Whether large JPEGs are decoded in full.
     dtype : torch.dtype
         Precision of the model.
+    decoding : Decoding
+        How files become RGB images.
     """
 
     checkpoint: Checkpoint
@@ -55,6 +72,7 @@ class Recipe:
     normalize: bool
     exact_decode: bool
     dtype: "torch.dtype"
+    decoding: Decoding = field(default_factory=Decoding)
 
     @property
     def n_outputs(self) -> int:
@@ -62,20 +80,32 @@ class Recipe:
         pooled = 2 if self.pooling == "cls_mean" else 1
         return self.checkpoint.dim * pooled * len(self.blocks) * len(self.preprocessings)
 
+    @property
+    def reader(self) -> ImageReader:
+        """What decodes and preprocesses an image."""
+        return ImageReader(
+            self.preprocessings, exact_decode=self.exact_decode, decoding=self.decoding
+        )
+
     def settings(self) -> dict[str, Any]:
         """Return all but the checkpoint, which counts by its files, as data that JSON can hold."""
+        default = asdict(Preprocessing())
         return {
             "version": 1,
-            "preprocessing": [asdict(preprocessing) for preprocessing in self.preprocessings],
+            "preprocessing": [
+                {k: v for k, v in asdict(p).items() if k in _FIRST_FIELDS or v != default[k]}
+                for p in self.preprocessings
+            ],
             "exact_decode": self.exact_decode,
             "blocks": list(self.blocks),
             "pooling": self.pooling,
             "normalize": self.normalize,
             "dtype": str(self.dtype),
+            **self.decoding.settings(),
         }
 
 
-class Batch(NamedTuple):
+class EmbeddedBatch(NamedTuple):
     """Some images' embeddings, and why others have none.
 
     Attributes
@@ -89,39 +119,100 @@ class Batch(NamedTuple):
     """
 
     positions: list[int]
-    rows: np.ndarray
+    rows: NDArray[np.float32]
     errors: dict[int, ImageDecodeError]
+
+    def at(self, places: Sequence[int]) -> "EmbeddedBatch":
+        """Return the same of images that stand at other positions."""
+        return EmbeddedBatch(
+            [places[position] for position in self.positions],
+            self.rows,
+            {places[position]: error for position, error in self.errors.items()},
+        )
+
+    @classmethod
+    def of(
+        cls, rows: Mapping[int, NDArray[np.float32]], errors: dict[int, ImageDecodeError]
+    ) -> "EmbeddedBatch":
+        """Gather rows that are given by their positions."""
+        stacked = np.stack([*rows.values()]) if rows else np.empty((0, 1), dtype=np.float32)
+        return cls([*rows], stacked, errors)
 
 
 @dataclass
-class _Decoded:
+class _ImageBatch:
+    """Images on their way to the model, with what became of others between them."""
+
     positions: list[int] = field(default_factory=list)
-    images: list[list[np.ndarray]] = field(default_factory=list)
+    pixels: list[list[NDArray[np.float32]]] = field(default_factory=list)
+    digests: list[bytes | None] = field(default_factory=list)
+    known: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     errors: dict[int, ImageDecodeError] = field(default_factory=dict)
 
 
-def embed_images(
-    recipe: Recipe, images: Sequence[Any], device: "torch.device", batch_size: int, num_workers: int
-) -> Iterator[Batch]:
-    """Embed images on one device.
+class _ReadImage(NamedTuple):
+    """What a thread found: pixels, the reason why there are none, or a row that is known.
 
-    Parameters
-    ----------
-    recipe : Recipe
-        What to compute.
-    images : sequence
-        Paths, PIL images or arrays.
-    device : torch.device
-        Where the model runs.
-    batch_size : int
-        Images in one forward pass, at most.
-    num_workers : int
-        Threads that decode ahead of the model.
+    All are None where another image has the same content.
+    """
+
+    digest: bytes | None = None
+    pixels: list[NDArray[np.float32]] | None = None
+    error: ImageDecodeError | None = None
+    known: NDArray[np.float32] | None = None
+
+
+class _CachedReader:
+    """Reads images in threads: each file once, and of equal contents only one is decoded."""
+
+    def __init__(self, reader: ImageReader, cache: CacheSession) -> None:
+        self._reader = reader
+        self._cache = cache
+        self._lock = threading.Lock()
+        self._taken: set[bytes] = set()
+
+    def __call__(self, image: Any) -> _ReadImage:
+        if not isinstance(image, str) or not self._cache.is_open:
+            return self._decode(image, None)
+        ref = ImageRef(image)
+        stamp = ref.stamp()
+        try:
+            content = ref.read(self._reader.decoding.storage_options)
+        except ImageDecodeError as error:
+            return _ReadImage(error=error)
+        digest = content.digest
+        if (known := self._cache.find(image, stamp, digest)) is not None:
+            return _ReadImage(digest, known=known)
+        with self._lock:
+            if digest in self._taken:
+                return _ReadImage(digest)
+            self._taken.add(digest)
+        return self._decode(content, digest)
+
+    def _decode(self, image: Any, digest: bytes | None) -> _ReadImage:
+        found = self._reader(image)
+        if isinstance(found, ImageDecodeError):
+            return _ReadImage(digest, error=found)
+        return _ReadImage(digest, found)
+
+
+def embed_images(
+    recipe: Recipe,
+    images: Sequence[Any],
+    device: "torch.device",
+    batch_size: int,
+    num_workers: int,
+    cache: CacheSession,
+) -> Iterator[EmbeddedBatch]:
+    """Embed images (paths, PIL images or arrays) on one device.
+
+    What the cache does not know by its content is decoded by threads ahead of the model, which is
+    loaded by the first batch, and stored.
 
     Yields
     ------
-    Batch
-        In the order of the images. The model is loaded by the first.
+    EmbeddedBatch
+        In the order of the images; those of equal content last.
 
     Raises
     ------
@@ -130,43 +221,76 @@ def embed_images(
     MemoryError
         If a single image does not fit into memory.
     """
-    reader = ImageReader(recipe.preprocessings, exact_decode=recipe.exact_decode)
-    decoded = map_ahead(reader, images, num_workers=num_workers, ahead=2 * batch_size)
+    reader = _CachedReader(recipe.reader, cache)
+    read = map_ahead(reader, images, num_workers=num_workers, ahead=2 * batch_size)
     # A GPU computes while the next batch is put together, so that its result is fetched one batch
     # late; on a CPU nothing is gained, and what is finished is handed over at once.
     n_late = 1 if device.type == "cuda" else 0
     forward: _Forward | None = None
-    launched: deque[tuple[_Decoded, torch.Tensor | None]] = deque()
-    for batch in _batches(decoded, batch_size):
-        if batch.images and forward is None:
+    launched: deque[tuple[_ImageBatch, torch.Tensor | None]] = deque()
+    copies: dict[int, bytes] = {}
+    failed: dict[bytes, ImageDecodeError] = {}
+    for batch in _batches(read, batch_size, copies, failed):
+        if batch.pixels and forward is None:
             forward = _Forward(recipe, device, batch_size)
-        launched.append((batch, forward(batch.images) if forward and batch.images else None))
+        launched.append((batch, forward(batch.pixels) if forward and batch.pixels else None))
         while len(launched) > n_late:
-            yield _fetch(*launched.popleft(), recipe.n_outputs)
+            yield _finish(*launched.popleft(), cache)
     while launched:
-        yield _fetch(*launched.popleft(), recipe.n_outputs)
+        yield _finish(*launched.popleft(), cache)
+    rows: dict[int, NDArray[np.float32]] = {}
+    errors: dict[int, ImageDecodeError] = {}
+    for position, digest in copies.items():
+        if digest in failed:
+            errors[position] = ImageDecodeError(images[position], failed[digest].reason)
+        elif (row := cache.find(images[position], None, digest)) is not None:
+            rows[position] = row
+    if rows or errors:
+        yield EmbeddedBatch.of(rows, errors)
+    # Left over where the cache broke meanwhile.
+    left = [position for position in copies if position not in rows and position not in errors]
+    if left:
+        again = [images[position] for position in left]
+        no_cache = CacheSession(None)
+        for embedded in embed_images(recipe, again, device, batch_size, num_workers, no_cache):
+            yield embedded.at(left)
 
 
-def _batches(decoded: Iterator[Any], batch_size: int) -> Iterator[_Decoded]:
-    """Collect `batch_size` readable images at a time, with the failures among them."""
-    batch = _Decoded()
-    for position, result in enumerate(decoded):
-        if isinstance(result, ImageDecodeError):
-            batch.errors[position] = result
+def _batches(
+    read: Iterator[_ReadImage],
+    batch_size: int,
+    copies: dict[int, bytes],
+    failed: dict[bytes, ImageDecodeError],
+) -> Iterator[_ImageBatch]:
+    """Collect `batch_size` images at a time; note the copies, and the contents that failed."""
+    batch = _ImageBatch()
+    for position, image in enumerate(read):
+        if image.error is not None:
+            batch.errors[position] = image.error
+            if image.digest is not None:
+                failed[image.digest] = image.error
+        elif image.known is not None:
+            batch.known[position] = image.known
+        elif image.pixels is None:
+            copies[position] = image.digest  # type: ignore[assignment]
         else:
             batch.positions.append(position)
-            batch.images.append(result)
-        if len(batch.positions) == batch_size:
+            batch.pixels.append(image.pixels)
+            batch.digests.append(image.digest)
+        if batch_size in (len(batch.positions), len(batch.known)):
             yield batch
-            batch = _Decoded()
-    if batch.positions or batch.errors:
+            batch = _ImageBatch()
+    if batch.positions or batch.known or batch.errors:
         yield batch
 
 
-def _fetch(batch: _Decoded, result: "torch.Tensor | None", n_outputs: int) -> Batch:
-    empty = np.empty((0, n_outputs), dtype=np.float32)
-    rows = empty if result is None else result.cpu().numpy()
-    return Batch(batch.positions, rows, batch.errors)
+def _finish(
+    batch: _ImageBatch, result: "torch.Tensor | None", cache: CacheSession
+) -> EmbeddedBatch:
+    computed: Any = [] if result is None else result.cpu().numpy()
+    cache.store([(d, row) for d, row in zip(batch.digests, computed, strict=True) if d])
+    rows = batch.known | dict(zip(batch.positions, computed, strict=True))
+    return EmbeddedBatch.of(rows, batch.errors)
 
 
 class _Forward:

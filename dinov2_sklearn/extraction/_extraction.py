@@ -1,21 +1,34 @@
 """A run over images: each distinct one once, known ones from the cache, the rest on the devices."""
 
+import os
+import signal
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
+from functools import cache as once
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from PIL import Image
 
-from ..images import ImageDecodeError
-from ..io._cache_session import CacheSession
-from ._devices import DevicePool
-from ._embedder import Batch, Recipe, embed_images
+from ..images import ImageDecodeError, load_image
+from ..io._cache import CacheSession
+from ._embedder import EmbeddedBatch, Recipe, embed_images
 
 if TYPE_CHECKING:
     import torch
+    from joblib.externals.loky import ProcessPoolExecutor
 
 __all__ = ["Extraction"]
+
+# A worker works off this many batches, or an equal share of what there is, before it hands over.
+_MAX_BATCHES = 16
+_SHARES = 4
 
 
 class Extraction:
@@ -53,7 +66,7 @@ class Extraction:
         self.num_workers = num_workers
         self.on_error = on_error
         self._cache = CacheSession(cache_folder, recipe.settings(), recipe.checkpoint.files)
-        self._pool = DevicePool(recipe, devices, batch_size, num_workers)
+        self._pool = _DevicePool(recipe, devices, batch_size, num_workers, self._cache)
         self._opened = ExitStack()
 
     def __enter__(self) -> Self:
@@ -73,17 +86,12 @@ class Extraction:
             "settings": {**self.recipe.settings(), "model": checkpoint.digests},
         }
 
-    def embed(self, images: Sequence[Any]) -> Iterator[Batch]:
-        """Embed images, equal ones once.
-
-        Parameters
-        ----------
-        images : sequence
-            Paths, PIL images or arrays.
+    def embed(self, images: Sequence[Any]) -> Iterator[EmbeddedBatch]:
+        """Embed images (paths, PIL images or arrays), equal ones once.
 
         Yields
         ------
-        Batch
+        EmbeddedBatch
             What is known first, then what is computed. Every image is in one batch.
 
         Raises
@@ -93,27 +101,25 @@ class Extraction:
         RuntimeError
             If the worker process of a device dies.
         """
-        keys = self._cache.identify(images, self.num_workers)
-        places = _places(keys)
-        known = self._cache.find([keys[place[0]] for place in places])
-        found = {i: row for i, row in known.items() if len(row) == self.recipe.n_outputs}
+        places = _places(images)
+        firsts = [images[place[0]] for place in places]
+        paths = {i: image for i, image in enumerate(firsts) if isinstance(image, str)}
+        found = self._cache.known(paths)
         if found:
-            yield _spread(Batch([*found], np.stack([*found.values()]), {}), places, images)
-        todo = [place for i, place in enumerate(places) if i not in found]
-        for batch in self._compute([images[place[0]] for place in todo]):
-            first = [todo[position][0] for position in batch.positions]
-            self._cache.store(
-                (images[i], keys[i], row) for i, row in zip(first, batch.rows, strict=True)
-            )
-            yield from self._checked(_spread(batch, todo, images))
+            yield _spread(EmbeddedBatch.of(found, {}), places)
+        todo = [i for i in range(len(places)) if i not in found]
+        for batch in self._compute([firsts[i] for i in todo]):
+            yield from self._checked(_spread(batch.at(todo), places))
 
-    def _compute(self, images: Sequence[Any]) -> Iterator[Batch]:
+    def _compute(self, images: Sequence[Any]) -> Iterator[EmbeddedBatch]:
         if len(self.devices) == 1:
             (device,) = self.devices
-            return embed_images(self.recipe, images, device, self.batch_size, self.num_workers)
+            return embed_images(
+                self.recipe, images, device, self.batch_size, self.num_workers, self._cache
+            )
         return self._pool.embed(images)
 
-    def _checked(self, batch: Batch) -> Iterator[Batch]:
+    def _checked(self, batch: EmbeddedBatch) -> Iterator[EmbeddedBatch]:
         if not batch.errors or self.on_error == "nan":
             yield batch
             return
@@ -121,35 +127,173 @@ class Extraction:
         raise batch.errors[min(batch.errors)]
 
 
-def _places(keys: Sequence[Any]) -> list[list[int]]:
-    """Return the positions of each distinct key; images in memory have none and are distinct."""
-    places: list[list[int]] = []
-    seen: dict[Any, list[int]] = {}
-    for position, key in enumerate(keys):
-        if key is not None and key in seen:
-            seen[key].append(position)
-            continue
-        places.append([position])
-        if key is not None:
-            seen[key] = places[-1]
-    return places
+def _places(images: Sequence[Any]) -> list[list[int]]:
+    """Return the positions of each distinct path, and of each image in memory."""
+    places: dict[Any, list[int]] = {}
+    for position, image in enumerate(images):
+        key = image if isinstance(image, str) else position
+        places.setdefault(key, []).append(position)
+    return [*places.values()]
 
 
-def _spread(batch: Batch, places: Sequence[list[int]], images: Sequence[Any]) -> Batch:
+def _spread(batch: EmbeddedBatch, places: Sequence[list[int]]) -> EmbeddedBatch:
     """Give what belongs to distinct images to all the positions where they stand."""
     targets = [places[position] for position in batch.positions]
-    errors: dict[int, ImageDecodeError] = {
-        place: _renamed(error, images[place])
-        for position, error in batch.errors.items()
-        for place in places[position]
-    }
-    return Batch(
+    return EmbeddedBatch(
         [place for target in targets for place in target],
         np.repeat(batch.rows, [len(target) for target in targets], axis=0),
-        errors,
+        {place: error for i, error in batch.errors.items() for place in places[i]},
     )
 
 
-def _renamed(error: ImageDecodeError, image: Any) -> ImageDecodeError:
-    """Name the file itself where an error was found in one of the same content."""
-    return ImageDecodeError(image, error.reason) if isinstance(image, str) else error
+class _DevicePool:
+    """Worker processes, one a device, which start with their first work and end with the block.
+
+    They are started afresh rather than forked, so that each may use its GPU, and need no
+    ``if __name__ == "__main__"`` in the user's script.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What to compute.
+    devices : sequence of torch.device
+        One process each. Those on the CPU share its threads.
+    batch_size, num_workers, cache : object
+        As in `embed_images`, for each process.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        devices: Sequence["torch.device"],
+        batch_size: int,
+        num_workers: int,
+        cache: CacheSession,
+    ) -> None:
+        self.recipe = recipe
+        self.devices = devices
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.cache = cache
+        self._workers: dict[int, ProcessPoolExecutor] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for worker in self._workers.values():
+            worker.shutdown(wait=True, kill_workers=True)
+        self._workers.clear()
+
+    def embed(self, images: Sequence[Any]) -> Iterator[EmbeddedBatch]:
+        """Embed runs of consecutive images on all devices, and yield each as it is finished."""
+        chunks = iter(self._chunks(len(images)))
+        running: dict[Future, tuple[int, int]] = {}
+
+        def submit(index: int) -> None:
+            if (chunk := next(chunks, None)) is not None:
+                part = images[chunk.start : chunk.stop]
+                running[self._submit(index, part)] = index, chunk.start
+
+        # Two for each, so that no worker waits for the next.
+        for index in [*range(len(self.devices))] * 2:
+            submit(index)
+        while running:
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                index, start = running.pop(future)
+                submit(index)
+                chunk = self._result(future, index)
+                yield chunk.at(range(start, start + len(chunk.positions) + len(chunk.errors)))
+
+    def _chunks(self, n_images: int) -> list[range]:
+        share = n_images / (len(self.devices) * _SHARES * self.batch_size)
+        size = self.batch_size * int(np.clip(np.ceil(share), 1, _MAX_BATCHES))
+        return [range(start, min(start + size, n_images)) for start in range(0, n_images, size)]
+
+    def _submit(self, index: int, images: Sequence[Any]) -> Future:
+        if index not in self._workers:
+            self._workers[index] = self._start(self.devices[index])
+        device = self.devices[index]
+        try:
+            return self._workers[index].submit(
+                _work,
+                self.recipe,
+                [_portable(image) for image in images],
+                device,
+                self.batch_size,
+                self.num_workers,
+                self.cache,
+                Image.MAX_IMAGE_PIXELS,
+                os.getpid(),
+            )
+        except BrokenProcessPool as error:
+            raise _worker_died(device, error) from error
+
+    def _start(self, device: "torch.device") -> "ProcessPoolExecutor":
+        import torch
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        n_sharing = Counter(device.type for device in self.devices)["cpu"]
+        n_threads = str(max(1, torch.get_num_threads() // max(1, n_sharing)))
+        env = {"OMP_NUM_THREADS": n_threads, "MKL_NUM_THREADS": n_threads}
+        return ProcessPoolExecutor(max_workers=1, env=env if device.type == "cpu" else None)
+
+    def _result(self, future: Future, index: int) -> EmbeddedBatch:
+        try:
+            return future.result()
+        except BrokenProcessPool as error:
+            raise _worker_died(self.devices[index], error) from error
+
+
+def _portable(image: Any) -> Any:
+    """Decode a PIL image, which may be a file that is not read yet, or say why it cannot be."""
+    if not isinstance(image, Image.Image):
+        return image
+    try:
+        return load_image(image)
+    except ImageDecodeError as error:
+        return error
+
+
+def _work(
+    recipe: Recipe,
+    images: Sequence[Any],
+    device: "torch.device",
+    batch_size: int,
+    num_workers: int,
+    cache: CacheSession,
+    max_image_pixels: int | None,
+    parent: int,
+) -> EmbeddedBatch:
+    # Ctrl-C reaches all processes of a terminal; the parent answers it, and ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with(parent)
+    Image.MAX_IMAGE_PIXELS = max_image_pixels  # as the user has set it in the parent
+    rows: dict[int, Any] = {}
+    errors: dict[int, ImageDecodeError] = {}
+    with cache:
+        for batch in embed_images(recipe, images, device, batch_size, num_workers, cache):
+            rows |= dict(zip(batch.positions, batch.rows, strict=True))
+            errors |= batch.errors
+    return EmbeddedBatch.of(rows, errors)
+
+
+@once
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent, however that ended."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="dinov2-sklearn-watch").start()
+
+
+def _worker_died(device: "torch.device", error: Exception) -> RuntimeError:
+    return RuntimeError(
+        f"The worker process of device {str(device)!r} died, and what it was computing is lost. "
+        "If memory ran out, use a smaller batch_size or fewer devices. What is known of the "
+        f"cause: {error}"
+    )

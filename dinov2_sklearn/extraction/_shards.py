@@ -1,17 +1,17 @@
 """Embeddings of more images than fit into memory, made over hours, killed and resumed."""
 
 import os
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from sklearn.utils import check_scalar
 
 from ..images import check_images
 from ..io import Shards, open_shards
 from ..io._manifest import NUMPY_SHARDS, make_plan
-from ..io._shard_folder import ShardFolder
+from ..io._shard_folder import Shard, ShardFolder
 from ..utils import Progress, warn
 from ._extraction import Extraction
 from ._transformer import DINOv2Transformer
@@ -96,15 +96,17 @@ def extract_to_shards(
     size = check_settings(transformer, shard_size)
     extraction = transformer._extraction()
     plan = make_plan(NUMPY_SHARDS, ids, size, extraction.describe())
-    with ShardFolder(Path(folder).expanduser(), plan, ids) as shards:
-        failed = shards.failed()
-        missing = list(shards.missing())
-        n_missing = sum(stop - start for start, stop in missing)
-        bar = Progress(len(ids), "Embedding", "img", shown=verbose, initial=len(ids) - n_missing)
-        with extraction, bar:
-            for start, stop in missing:
-                _extract(extraction, shards, start, stop, bar)
-            _try_again(extraction, shards, failed)
+    with ShardFolder.filling(Path(folder).expanduser(), plan, ids) as shards:
+        unfinished = shards.unfinished()
+        n_done = len(ids) - sum(unfinished.values())
+        progress = Progress(len(ids), "Embedding", "img", shown=verbose, initial=n_done)
+        with extraction, progress:
+            for start in unfinished:
+                shard = shards.read(start)
+                try:
+                    fill(shard, extraction, update=progress.update)
+                finally:  # when stopped, what is finished stays
+                    shards.write(start, shard)
         shards.finish()
     result = open_shards(folder)
     if result.errors:
@@ -134,31 +136,18 @@ def check_settings(transformer: Any, shard_size: Any) -> int:
     return int(check_scalar(shard_size, "shard_size", Integral, min_val=1))
 
 
-def _extract(extraction: Extraction, shards: ShardFolder, start: int, stop: int, bar: Any) -> None:
-    """Embed rows of one shard and write them; when stopped, write those that are finished."""
-    ids = shards.image_ids[start:stop]
-    rows = np.full((len(ids), extraction.recipe.n_outputs), np.nan, dtype=np.float32)
-    done = np.zeros(len(ids), dtype=bool)
-    errors: dict[int, str] = {}
-    try:
-        for batch in extraction.embed(ids):
-            rows[batch.positions] = batch.rows
-            errors |= {position: error.reason for position, error in batch.errors.items()}
-            done[[*batch.positions, *batch.errors]] = True
-            bar.update(len(batch.positions) + len(batch.errors))
-    finally:
-        if done.any():
-            shards.write(start, rows, done, {start + row: errors[row] for row in errors})
-
-
-def _try_again(extraction: Extraction, shards: ShardFolder, failed: list[int]) -> None:
-    """Embed images that could not be decoded at an earlier time."""
-    for first in range(0, len(failed), shards.plan["shard_size"]):
-        positions = failed[first : first + shards.plan["shard_size"]]
-        mended: dict[int, np.ndarray] = {}
-        try:
-            for batch in extraction.embed([shards.image_ids[i] for i in positions]):
-                places = [positions[place] for place in batch.positions]
-                mended |= dict(zip(places, batch.rows, strict=True))
-        finally:
-            shards.mend(mended)
+def fill(
+    shard: Shard,
+    extraction: Extraction,
+    images: Sequence[Any] | None = None,
+    update: Callable[[int], object] = int,
+) -> None:
+    """Embed what is missing in a shard: from its paths, or from what was decoded of these."""
+    todo = sorted(shard.errors)
+    for found in extraction.embed(images or [shard.ids[i] for i in todo]):
+        batch = found.at(todo)
+        shard.rows[batch.positions] = batch.rows
+        for position in batch.positions:
+            del shard.errors[position]
+        shard.errors |= {position: error.reason for position, error in batch.errors.items()}
+        update(len(batch.positions) + len(batch.errors))

@@ -3,12 +3,16 @@
 import json
 import zipfile
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from ._parquet import check_unicode, read_table, to_matrix, write_table
+
+__all__ = ["KEYS", "EmbeddingsFileError", "FileFormat", "format_of"]
+
+_COLUMNS = ("image_ids", "embeddings")
 KEYS = ("embeddings", "image_ids", "model_name", "timestamp", "metadata")
 
 
@@ -16,7 +20,7 @@ class EmbeddingsFileError(ValueError):
     """A file is damaged, or holds something other than embeddings."""
 
 
-class Format(NamedTuple):
+class FileFormat(NamedTuple):
     """How one format is written and read.
 
     The contents have `KEYS`: a float32 matrix, a list of str, two strings, and a dict that JSON
@@ -27,7 +31,7 @@ class Format(NamedTuple):
     read: Callable[[BinaryIO], dict[str, Any]]
 
 
-def format_of(path: Path) -> Format:
+def format_of(path: Path) -> FileFormat:
     """Return the format that the extension of `path` stands for."""
     suffix = path.suffix.lower()
     if suffix not in _FORMATS:
@@ -92,60 +96,39 @@ def _read_npz(file: BinaryIO) -> dict[str, Any]:
 
 
 def _write_parquet(file: BinaryIO, contents: dict[str, Any]) -> None:
-    pyarrow, parquet = _import_pyarrow()
     try:
-        ids = pyarrow.array(contents["image_ids"], pyarrow.string())
+        check_unicode(contents["image_ids"])
     except UnicodeEncodeError as error:
         raise ValueError(
             f"The id {error.object!r} is no valid Unicode, which .parquet cannot keep. Write a "
             ".pt or a .npz."
         ) from error
-    embeddings = contents["embeddings"]
-    rows = pyarrow.FixedSizeListArray.from_arrays(
-        pyarrow.array(embeddings.ravel()), embeddings.shape[1]
-    )
     metadata = {
         "model_name": contents["model_name"],
         "timestamp": contents["timestamp"],
         "metadata": json.dumps(contents["metadata"]),
     }
-    table = pyarrow.table({"image_ids": ids, "embeddings": rows}, metadata=metadata)
-    parquet.write_table(table, file, write_page_checksum=True)
+    write_table(file, _COLUMNS, contents["image_ids"], contents["embeddings"], metadata=metadata)
 
 
 def _read_parquet(file: BinaryIO) -> dict[str, Any]:
-    pyarrow, parquet = _import_pyarrow()
-    table = parquet.read_table(file, page_checksum_verification=True)
+    table = read_table(file, verify=True)
     strings = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     contents = _check_keys(strings | {name: table[name] for name in table.column_names})
-    column = contents["embeddings"]
-    kind: Any = getattr(column, "type", type(column).__name__)
-    if not pyarrow.types.is_fixed_size_list(kind) or column.null_count:
-        raise EmbeddingsFileError(
-            f"has embeddings of type {kind}, where lists of one length, none missing, belong."
-        )
-    values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    contents["embeddings"] = values.reshape(-1, kind.list_size)
+    try:
+        contents["embeddings"] = to_matrix(contents["embeddings"])
+    except ValueError as error:
+        raise EmbeddingsFileError(str(error)) from None
     contents["image_ids"] = table["image_ids"].to_pylist()
     contents["metadata"] = _parse(contents["metadata"])
     return contents
 
 
 _FORMATS = {
-    ".pt": Format(_write_pt, _read_pt),
-    ".npz": Format(_write_npz, _read_npz),
-    ".parquet": Format(_write_parquet, _read_parquet),
+    ".pt": FileFormat(_write_pt, _read_pt),
+    ".npz": FileFormat(_write_npz, _read_npz),
+    ".parquet": FileFormat(_write_parquet, _read_parquet),
 }
-
-
-def _import_pyarrow() -> tuple[Any, Any]:
-    try:
-        return import_module("pyarrow"), import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise ImportError(
-            '.parquet files need pyarrow. Install it with `pip install "dinov2-sklearn[parquet]"`, '
-            "or use .pt or .npz."
-        ) from error
 
 
 def _parse(metadata: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..images import ImageRef
-from ..utils import atomic_write
+from ..utils import atomic_write, left_over
 
 __all__ = [
     "EMBEDDINGS",
@@ -20,17 +20,16 @@ __all__ = [
     "NUMPY_SHARDS",
     "PARQUET_SHARDS",
     "OtherShardsError",
-    "check_folder",
     "differences",
+    "filling",
     "ids_digest",
     "json_line",
-    "locked",
     "make_plan",
     "manifest_file",
     "read_ids",
     "read_manifest",
-    "refuse_other",
     "shard_bounds",
+    "shard_files",
     "write_manifest",
 ]
 
@@ -58,16 +57,7 @@ def make_plan(
 ) -> dict[str, Any]:
     """Return what a folder is to hold, as data that JSON can express.
 
-    Parameters
-    ----------
-    kind : {NUMPY_SHARDS, PARQUET_SHARDS}
-        The kind of its files.
-    image_ids : sequence of str
-        What each row is the embedding of.
-    shard_size : int
-        Rows that are written together.
-    made_of : dict
-        What `Extraction.describe` says of the rows.
+    What the rows depend on, in `made_of`, is as `Extraction.describe` says it.
     """
     absolute = all(ImageRef(path).is_url or os.path.isabs(path) for path in image_ids)  # noqa: PTH117
     return {
@@ -82,8 +72,35 @@ def make_plan(
     }
 
 
-def check_folder(folder: Path) -> bool:
-    """Tell whether the folder is new; raise a ValueError if it is not for shards."""
+@contextmanager
+def filling(folder: Path, plan: dict[str, Any], image_ids: Sequence[str]) -> Iterator[None]:
+    """Make the folder one of these shards, and keep other processes from writing to it.
+
+    Raises
+    ------
+    ValueError
+        If it holds something else, or was begun with other images or settings.
+    RuntimeError
+        If another process is filling it.
+    """
+    if not _is_new(folder):
+        _refuse_other(folder, plan, image_ids)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder / _LOCK, timeout=0).acquire()
+    except Timeout:
+        raise RuntimeError(
+            f"{str(folder)!r} is being written to already. Wait for that, or name another folder."
+        ) from None
+    with lock:
+        for path in left_over(folder):
+            path.unlink()
+        if not manifest_file(folder).is_file():
+            write_manifest(folder, plan)
+        yield
+
+
+def _is_new(folder: Path) -> bool:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{str(folder)!r} is a file. Name a folder.")
     if not folder.exists():
@@ -99,25 +116,6 @@ def check_folder(folder: Path) -> bool:
     return True
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing to the folder.
-
-    Raises
-    ------
-    RuntimeError
-        If one does already.
-    """
-    try:
-        lock = FileLock(folder / _LOCK, timeout=0).acquire()
-    except Timeout:
-        raise RuntimeError(
-            f"{str(folder)!r} is being written to already. Wait for that, or name another folder."
-        ) from None
-    with lock:
-        yield
-
-
 def manifest_file(folder: Path) -> Path:
     """Return the folder's manifest, or where one would be."""
     files = [folder / name for name in _NAMES.values()]
@@ -131,22 +129,16 @@ def write_manifest(folder: Path, plan: dict[str, Any], **more: Any) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read a folder's manifest.
-
-    Raises
-    ------
-    ValueError
-        If it is damaged, or another program's.
-    """
+    """Read a folder's manifest, or raise a ValueError: it is damaged, or another program's."""
     try:
         manifest = json.loads(manifest_file(folder).read_bytes())
         sound = manifest["format"] in (NUMPY_SHARDS, PARQUET_SHARDS)
         sound &= all(isinstance(manifest[key], kind) for key, kind in _KEYS.items())
         # Of a folder of parquet shards, the files themselves say how far it is.
         if manifest["format"] == NUMPY_SHARDS:
-            sound &= isinstance(manifest["complete"], bool)
+            sound &= isinstance(manifest.setdefault("complete", False), bool)
         if manifest.get("complete"):
-            sound &= len(manifest["crc32"]) == len(list(shard_bounds(manifest)))
+            sound &= len(manifest["crc32"]) == len(shard_bounds(manifest))
             sound &= all(e.keys() == {"row", "image_id", "cause"} for e in manifest["errors"])
     except (AttributeError, KeyError, TypeError, ValueError):
         sound = False
@@ -158,15 +150,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def shard_bounds(plan: dict[str, Any]) -> Iterator[tuple[int, int]]:
-    """Yield the first row of each shard and the one after its last."""
+def shard_bounds(plan: dict[str, Any]) -> list[tuple[int, int]]:
+    """Return the first row of each shard and the one after its last."""
     n_images, size = plan["n_images"], plan["shard_size"]
-    for start in range(0, n_images, size):
-        yield start, min(start + size, n_images)
+    return [(start, min(start + size, n_images)) for start in range(0, n_images, size)]
 
 
-def refuse_other(folder: Path, plan: dict[str, Any], image_ids: Sequence[str]) -> None:
-    """Raise an OtherShardsError that says in what the folder's manifest differs from the plan."""
+def shard_files(folder: Path, plan: dict[str, Any]) -> list[Path]:
+    """Return the parquet file of each shard, in the order of the rows."""
+    return [folder / f"shard-{i:09}.parquet" for i, _ in enumerate(shard_bounds(plan))]
+
+
+def _refuse_other(folder: Path, plan: dict[str, Any], image_ids: Sequence[str]) -> None:
+    """Say in what the folder's manifest differs from the plan."""
     found = differences(read_manifest(folder), plan)
     if not found:
         return

@@ -1,12 +1,12 @@
-"""The files of an extraction that can be interrupted.
+"""A folder of shards in one array, which is filled, killed, and filled on.
 
 - ``embeddings.npy``: all rows, from the start as large as they will be.
 - ``image_ids.jsonl``: what each row is the embedding of, a JSON string a line.
 - ``manifest.json``: what is being made; at the end also each shard's checksum, and the errors.
-- ``finished.jsonl``: while it is being made, one line for each run of rows that is on the disk.
+- ``finished.jsonl``: while it is being made, a line for each shard that was written.
 
-Rows count as written only once their line is there with their checksum, and that is written after
-the rows are synced.
+A shard counts only once its line is there, with a checksum of its rows, and that is written after
+the rows are synced. A later line of the same shard takes the place of an earlier one.
 """
 
 import contextlib
@@ -16,186 +16,206 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..utils import atomic_write, left_over
+from ..utils import atomic_write
 from ._manifest import (
     EMBEDDINGS,
     IMAGE_IDS,
-    check_folder,
+    filling,
     json_line,
-    locked,
     manifest_file,
     read_manifest,
-    refuse_other,
     shard_bounds,
     write_manifest,
 )
 
-__all__ = ["ShardFolder", "verify_rows"]
+__all__ = ["Shard", "ShardFolder", "verify_rows"]
 
 _FINISHED = "finished.jsonl"
-_RUN = {"start": int, "stop": int, "crc32": int, "errors": list}
+
+
+@dataclass
+class Shard:
+    """Some consecutive rows of a folder.
+
+    Attributes
+    ----------
+    ids : list of str
+        What each row is the embedding of.
+    rows : ndarray of shape (n, n_features), float32
+        NaN where there is an error.
+    errors : dict of int to str or None
+        Why rows are missing, by position: the cause, or None where nothing was tried yet.
+    """
+
+    ids: list[str]
+    rows: NDArray[np.float32]
+    errors: dict[int, Any] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was tried yet."""
+        return list(self.errors.values()) == [None] * len(self.ids)
+
+    @classmethod
+    def empty(cls, ids: Sequence[str], n_features: int) -> Self:
+        """Return a shard of which nothing is there yet."""
+        rows = np.full((len(ids), n_features), np.nan, dtype=np.float32)
+        return cls([*ids], rows, dict.fromkeys(range(len(ids))))
+
+
+class _Written(NamedTuple):
+    """A line of the journal: which shard is on the disk, and what is missing in it."""
+
+    start: int
+    stop: int
+    crc32: int
+    errors: list
 
 
 class ShardFolder:
-    """A folder being filled with rows; a context manager that keeps other processes out.
+    """A folder being filled.
 
-    Parameters
+    Attributes
     ----------
-    folder : Path
-        Made if it does not exist.
-    plan : dict
-        What is being made, as data that JSON can hold: ``n_images``, ``n_features``,
-        ``shard_size``, and all that the rows depend on.
     image_ids : sequence of str
         What each row is the embedding of.
-
-    Raises
-    ------
-    ValueError
-        On entering, if the folder holds something else.
-    RuntimeError
-        On entering, if another process is filling it.
-    OSError
-        On entering, if the disk has no room for the rows.
     """
 
     def __init__(self, folder: Path, plan: dict[str, Any], image_ids: Sequence[str]) -> None:
         self.folder = folder
         self.plan = plan
         self.image_ids = image_ids
-        self._row_bytes = 4 * plan["n_features"]
-        self._opened = contextlib.ExitStack()
+        self._written: dict[int, _Written] = {}
 
-    def __enter__(self) -> Self:
-        is_new = check_folder(self.folder)
-        if not is_new:
-            refuse_other(self.folder, self.plan, self.image_ids)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(locked(self.folder))
-            if is_new:
-                self._begin()
-            self._resume()
-            self._opened = stack.pop_all()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._opened.close()
-
-    def missing(self) -> Iterator[tuple[int, int]]:
-        """Yield the runs of rows (start, stop) that are not written, none across two shards."""
-        written = np.zeros(self.plan["n_images"], dtype=bool)
-        for run in self._finished:
-            written[run["start"] : run["stop"]] = True
-        for start, stop in shard_bounds(self.plan):
-            for begin, end in _runs(~written[start:stop]):
-                yield start + begin, start + end
-
-    def failed(self) -> list[int]:
-        """Return the written rows whose image could not be decoded."""
-        return sorted(row for run in self._finished for row, _ in run["errors"])
-
-    def write(self, start: int, rows: np.ndarray, done: np.ndarray, errors: dict[int, str]) -> None:
-        """Write rows, then note that they are there.
-
-        Parameters
-        ----------
-        start : int
-            Position of the first row.
-        rows : ndarray of shape (n, n_features), float32
-            The rows; NaN where the image has an error.
-        done : ndarray of shape (n,), bool
-            Which of them to write.
-        errors : dict of int to str
-            Positions and causes.
+    @classmethod
+    @contextmanager
+    def filling(
+        cls, folder: Path, plan: dict[str, Any], image_ids: Sequence[str]
+    ) -> Iterator[Self]:
+        """Begin a folder, or take up one where it was left, and keep other processes out.
 
         Raises
         ------
+        ValueError
+            If it holds something else, or was begun with other images or settings.
+        RuntimeError
+            If another process is filling it.
         OSError
-            If the disk is full. What was written before stays.
+            If the disk has no room for the rows.
         """
-        noted = []
-        with (self.folder / EMBEDDINGS).open("r+b") as file:
-            for begin, end in _runs(done):
-                data = np.ascontiguousarray(rows[begin:end], dtype="<f4").tobytes()
-                self._seek(file, start + begin)
-                file.write(data)
-                run = {"start": start + begin, "stop": start + end, "crc32": zlib.crc32(data)}
-                causes = [[i, errors[i]] for i in range(*_bounds(run)) if i in errors]
-                noted.append({**run, "errors": causes})
-            _sync(file)
-        with (self.folder / _FINISHED).open("ab") as file:
-            file.writelines(json_line(run) for run in noted)
-            _sync(file)
-        self._finished += noted
+        with filling(folder, plan, image_ids):
+            shards = cls(folder, plan, image_ids)
+            shards._resume()
+            yield shards
 
-    def mend(self, rows: dict[int, np.ndarray]) -> None:
-        """Put rows in the place of ones that had failed.
+    def unfinished(self) -> dict[int, int]:
+        """Return how many rows are missing in shards, by the first row of each."""
+        found = {}
+        for start, stop in shard_bounds(self.plan):
+            written = self._written.get(start)
+            n_missing = stop - start if written is None else len(written.errors)
+            if n_missing:
+                found[start] = n_missing
+        return found
 
-        Killed meanwhile, the runs that they stand in fail their checksum and are made again.
-        """
-        if not rows:
+    def read(self, start: int) -> Shard:
+        """Return what is there of the shard that begins with a row."""
+        ids = self.image_ids[start : start + self.plan["shard_size"]]
+        shard = Shard.empty(ids, self.plan["n_features"])
+        if start in self._written:
+            written = self._written[start]
+            shard.rows[:] = self._rows()[start : written.stop]
+            shard.errors = {row - start: cause for row, cause in written.errors}
+        return shard
+
+    def write(self, start: int, shard: Shard) -> None:
+        """Write a shard, then note that it is there. Killed meanwhile, it is made again."""
+        if shard.is_empty:
             return
-        if self.complete:
+        data = np.ascontiguousarray(shard.rows, dtype="<f4").tobytes()
+        errors = [[start + i, shard.errors[i]] for i in sorted(shard.errors)]
+        written = _Written(start, start + len(shard.ids), zlib.crc32(data), errors)
+        if self._written.get(start) == written:
+            return
+        if self._complete:
             self._reopen()
         with (self.folder / EMBEDDINGS).open("r+b") as file:
-            for position, row in rows.items():
-                self._seek(file, position)
-                file.write(np.asarray(row, dtype="<f4").tobytes())
+            file.seek(self._offset + 4 * start * self.plan["n_features"])
+            file.write(data)
             _sync(file)
-            for run in self._finished:
-                if any(run["start"] <= position < run["stop"] for position in rows):
-                    run["errors"] = [entry for entry in run["errors"] if entry[0] not in rows]
-                    run["crc32"] = self._checksum(file, run)
-        self._write_finished()
+        with (self.folder / _FINISHED).open("ab") as file:
+            file.write(json_line(written._asdict()))
+            _sync(file)
+        self._written[start] = written
 
     def finish(self) -> None:
         """Enter the checksums and the errors into the manifest: all rows are there."""
-        if self.complete:
+        if self._complete:
             return
-        causes = {row: cause for run in self._finished for row, cause in run["errors"]}
+        written = [self._written[start] for start, _ in shard_bounds(self.plan)]
         errors = [
-            {"row": row, "image_id": self.image_ids[row], "cause": causes[row]}
-            for row in sorted(causes)
+            {"row": row, "image_id": self.image_ids[row], "cause": cause}
+            for shard in written
+            for row, cause in shard.errors
         ]
-        with (self.folder / EMBEDDINGS).open("rb") as file:
-            checksums = _checksums(file, self._offset, self.plan)
-        write_manifest(self.folder, self.plan, complete=True, crc32=checksums, errors=errors)
+        crc32 = [shard.crc32 for shard in written]
+        write_manifest(self.folder, self.plan, complete=True, crc32=crc32, errors=errors)
         (self.folder / _FINISHED).unlink(missing_ok=True)
 
-    def _begin(self) -> None:
-        write_manifest(self.folder, self.plan, complete=False)
+    def _resume(self) -> None:
+        """Find out which shards are there, and hold them to their checksums."""
+        manifest = read_manifest(self.folder)
+        self._complete = manifest["complete"]
+        lines = _lines_of(manifest) if self._complete else self._read_journal()
         try:
             self._make_rows()
         except OSError:
-            manifest_file(self.folder).unlink()
+            if not lines:  # nothing is begun: another run may take the folder
+                manifest_file(self.folder).unlink()
             raise
-
-    def _resume(self) -> None:
-        """Find out which rows are there, and hold them to their checksums."""
-        for path in left_over(self.folder):
-            path.unlink()
-        manifest = read_manifest(self.folder)
-        noted = _runs_of(manifest) if manifest["complete"] else self._read_finished()
         self._make_ids()
-        self._make_rows()
-        with (self.folder / EMBEDDINGS).open("rb") as file:
-            self._finished = [run for run in noted if self._checksum(file, run) == run["crc32"]]
-        self.complete = manifest["complete"]
-        if not self.complete:
-            self._write_finished()
-        elif len(self._finished) < len(noted):
+        rows, bounds = self._rows(), shard_bounds(self.plan)
+        # A line of another form is of a version that wrote parts of shards.
+        noted = {line.start: line for line in lines if (line.start, line.stop) in set(bounds)}
+        self._written = {
+            start: line
+            for start, line in noted.items()
+            if zlib.crc32(rows[start : line.stop].data) == line.crc32
+        }
+        if self._complete and len(self._written) < len(bounds):
             self._reopen()
+        elif not self._complete:
+            self._write_journal()
 
     def _reopen(self) -> None:
-        self._write_finished()
+        self._write_journal()
         write_manifest(self.folder, self.plan, complete=False)
-        self.complete = False
+        self._complete = False
+
+    def _read_journal(self) -> list[_Written]:
+        path = self.folder / _FINISHED
+        # What does not end in a line break was cut off by the end of the process.
+        *lines, _ = path.read_bytes().split(b"\n") if path.exists() else [b""]
+        found = []
+        # What follows a damaged line is made again.
+        with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+            for line in lines:
+                written = _Written(**json.loads(line))
+                [(int(row), cause) for row, cause in written.errors]
+                found.append(written)
+        return found
+
+    def _write_journal(self) -> None:
+        with atomic_write(self.folder / _FINISHED) as file:
+            file.writelines(json_line(written._asdict()) for written in self._written.values())
 
     def _make_ids(self) -> None:
         path = self.folder / IMAGE_IDS
@@ -217,45 +237,34 @@ class ShardFolder:
                 header = {"descr": "<f4", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
                 offset = file.tell()
-                _reserve(file, self.folder, offset + shape[0] * self._row_bytes)
+                _reserve(file, self.folder, offset + 4 * shape[0] * shape[1])
         self._offset = offset
-        size = offset + shape[0] * self._row_bytes
+        size = offset + 4 * shape[0] * shape[1]
         if path.stat().st_size != size:
             os.truncate(path, size)
 
-    def _read_finished(self) -> list[dict[str, Any]]:
-        path = self.folder / _FINISHED
-        # What does not end in a line break was cut off by the end of the process.
-        *lines, _ = path.read_bytes().split(b"\n") if path.exists() else [b""]
-        runs = []
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            for line in lines:
-                run = json.loads(line)
-                if not all(isinstance(run[key], kind) for key, kind in _RUN.items()):
-                    break  # what follows a damaged line is made again
-                runs.append(run)
-        return runs
-
-    def _write_finished(self) -> None:
-        with atomic_write(self.folder / _FINISHED) as file:
-            file.writelines(json_line(run) for run in self._finished)
-
-    def _seek(self, file: BinaryIO, row: int) -> None:
-        file.seek(self._offset + row * self._row_bytes)
-
-    def _checksum(self, file: BinaryIO, run: dict[str, Any]) -> int:
-        self._seek(file, run["start"])
-        return zlib.crc32(file.read((run["stop"] - run["start"]) * self._row_bytes))
+    def _rows(self) -> NDArray[np.float32]:
+        return np.load(self.folder / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
 
 
-def verify_rows(folder: Path, manifest: dict[str, Any]) -> bool:
+def verify_rows(rows: NDArray[np.float32], manifest: dict[str, Any]) -> bool:
     """Tell whether the rows of a finished folder have their checksums."""
-    path = folder / EMBEDDINGS
-    offset = _rows_offset(path, (manifest["n_images"], manifest["n_features"]))
-    if offset is None:
-        return False
-    with path.open("rb") as file:
-        return _checksums(file, offset, manifest) == manifest["crc32"]
+    found = [zlib.crc32(rows[start:stop].data) for start, stop in shard_bounds(manifest)]
+    return found == manifest["crc32"]
+
+
+def _lines_of(manifest: dict[str, Any]) -> list[_Written]:
+    """Take the shards of a complete manifest as lines of a journal."""
+    errors: dict[int, list] = {}
+    for error in manifest["errors"]:
+        shard = error["row"] // manifest["shard_size"]
+        errors.setdefault(shard, []).append([error["row"], error["cause"]])
+    return [
+        _Written(start, stop, crc32, errors.get(i, []))
+        for i, ((start, stop), crc32) in enumerate(
+            zip(shard_bounds(manifest), manifest["crc32"], strict=True)
+        )
+    ]
 
 
 def _rows_offset(path: Path, shape: tuple[int, int]) -> int | None:
@@ -267,38 +276,6 @@ def _rows_offset(path: Path, shape: tuple[int, int]) -> int | None:
             return file.tell() if found == (shape, False, np.dtype("<f4")) else None
     except Exception:  # numpy parses the header as Python, whose errors are many
         return None
-
-
-def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """Return the runs (start, stop) of True."""
-    edges = np.diff(mask.astype(np.int8), prepend=0, append=0)
-    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    return list(zip(starts.tolist(), stops.tolist(), strict=True))
-
-
-def _runs_of(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Take the shards of a complete manifest as runs, to be held to their checksums."""
-    errors = [[error["row"], error["cause"]] for error in manifest["errors"]]
-    return [
-        {
-            "start": start,
-            "stop": stop,
-            "crc32": crc32,
-            "errors": [error for error in errors if start <= error[0] < stop],
-        }
-        for (start, stop), crc32 in zip(shard_bounds(manifest), manifest["crc32"], strict=True)
-    ]
-
-
-def _bounds(run: dict[str, Any]) -> tuple[int, int]:
-    return run["start"], run["stop"]
-
-
-def _checksums(file: BinaryIO, offset: int, plan: dict[str, Any]) -> list[int]:
-    """Return the checksum of each shard."""
-    file.seek(offset)
-    row_bytes = 4 * plan["n_features"]
-    return [zlib.crc32(file.read((stop - start) * row_bytes)) for start, stop in shard_bounds(plan)]
 
 
 def _reserve(file: BinaryIO, folder: Path, size: int) -> None:

@@ -4,9 +4,10 @@ import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._embeddings import Embeddings
 from ._formats import EmbeddingsFileError
@@ -18,8 +19,10 @@ from ._manifest import (
     manifest_file,
     read_ids,
     read_manifest,
+    shard_bounds,
+    shard_files,
 )
-from ._parquet_shards import read_all, shard_files
+from ._parquet import read_shard
 from ._shard_folder import verify_rows
 
 __all__ = ["Shards", "open_shards"]
@@ -52,6 +55,13 @@ class Shards(Embeddings):
     """
 
     errors: list[dict[str, Any]] = field(default_factory=list)
+
+
+class _Opened(NamedTuple):
+    ids: list[str]
+    rows: NDArray[np.float32]
+    causes: dict[int, str]
+    finished: float
 
 
 def open_shards(folder: str | os.PathLike[str], *, verify: bool = False) -> Shards:
@@ -104,43 +114,14 @@ def open_shards(folder: str | os.PathLike[str], *, verify: bool = False) -> Shar
         manifest = read_manifest(folder)
     except ValueError as error:
         raise EmbeddingsFileError(str(error)) from None
-    if manifest["format"] == PARQUET_SHARDS:
-        return _open_parquet(folder, manifest, verify)
-    if not manifest["complete"]:
-        raise EmbeddingsFileError(
-            f"{str(folder)!r} is not finished. Call extract_to_shards with the same arguments as "
-            "before, and it goes on where it stopped."
-        )
-    if verify and not verify_rows(folder, manifest):
+    is_parquet = manifest["format"] == PARQUET_SHARDS
+    opened = _read_parquet(folder, manifest, verify) if is_parquet else _map(folder, manifest)
+    ids, rows, causes, finished = opened
+    if verify and not is_parquet and not verify_rows(rows, manifest):
         raise EmbeddingsFileError(
             f"Rows in {str(folder / EMBEDDINGS)!r} are damaged. Call extract_to_shards with the "
             "same arguments as before, and it makes them again."
         )
-    finished = datetime.fromtimestamp(manifest_file(folder).stat().st_mtime, UTC)
-    return Shards(
-        _map_rows(folder, manifest),
-        _read_ids(folder, manifest),
-        manifest["model_name"],
-        finished.isoformat(timespec="seconds"),
-        {"settings": manifest["settings"]},
-        manifest["errors"],
-    )
-
-
-def _open_parquet(folder: Path, manifest: dict[str, Any], verify: bool) -> Shards:
-    try:
-        ids, rows, causes = read_all(folder, manifest, verify=verify)
-    except FileNotFoundError:
-        raise EmbeddingsFileError(
-            f"{str(folder)!r} is not finished. Call extract_with_ray with the same arguments as "
-            "before, and it makes what is missing."
-        ) from None
-    except ValueError as error:
-        raise EmbeddingsFileError(
-            f"{error} Delete the file and call extract_with_ray with the same arguments as before, "
-            "and it is made again."
-        ) from error
-    finished = max(path.stat().st_mtime for path in shard_files(folder, manifest))
     return Shards(
         rows,
         ids,
@@ -151,28 +132,60 @@ def _open_parquet(folder: Path, manifest: dict[str, Any], verify: bool) -> Shard
     )
 
 
-def _map_rows(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
-    path = folder / EMBEDDINGS
+def _map(folder: Path, manifest: dict[str, Any]) -> _Opened:
+    """Map the rows of `extract_to_shards` into memory."""
+    if not manifest["complete"]:
+        raise EmbeddingsFileError(
+            f"{str(folder)!r} is not finished. Call extract_to_shards with the same arguments as "
+            "before, and it goes on where it stopped."
+        )
     try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        rows = np.load(folder / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
         damaged = rows.shape != (manifest["n_images"], manifest["n_features"])
     except Exception:  # numpy parses the header as Python, whose errors are many
         damaged = True
     if damaged:
-        raise EmbeddingsFileError(_damaged(path))
-    return rows
-
-
-def _read_ids(folder: Path, manifest: dict[str, Any]) -> list[str]:
-    path = folder / IMAGE_IDS
+        raise EmbeddingsFileError(_damaged(folder / EMBEDDINGS))
     try:
         ids = list(read_ids(folder))
         damaged = ids_digest(ids) != manifest["image_ids"]
     except (OSError, ValueError):
         damaged = True
     if damaged:
-        raise EmbeddingsFileError(_damaged(path))
-    return ids
+        raise EmbeddingsFileError(_damaged(folder / IMAGE_IDS))
+    causes = {error["row"]: error["cause"] for error in manifest["errors"]}
+    return _Opened(ids, rows, causes, manifest_file(folder).stat().st_mtime)
+
+
+def _read_parquet(folder: Path, manifest: dict[str, Any], verify: bool) -> _Opened:
+    """Read all files of `extract_with_ray` into one matrix."""
+    rows = np.empty((manifest["n_images"], manifest["n_features"]), dtype=np.float32)
+    ids: list[str] = []
+    causes: dict[int, str] = {}
+    files = shard_files(folder, manifest)
+    try:
+        for path, (start, stop) in zip(files, shard_bounds(manifest), strict=True):
+            shard = read_shard(path, manifest["n_features"], verify=verify)
+            if len(shard.ids) != stop - start:
+                raise ValueError(
+                    f"{str(path)!r} has {len(shard.ids)} rows, where {stop - start} belong."
+                )
+            rows[start:stop] = shard.rows
+            ids += shard.ids
+            causes |= {start + i: cause for i, cause in shard.errors.items()}
+        if ids_digest(ids) != manifest["image_ids"]:
+            raise ValueError(f"The files in {str(folder)!r} are not all of the same run.")
+    except FileNotFoundError:
+        raise EmbeddingsFileError(
+            f"{str(folder)!r} is not finished. Call extract_with_ray with the same arguments as "
+            "before, and it makes what is missing."
+        ) from None
+    except ValueError as error:
+        raise EmbeddingsFileError(
+            f"{error} Delete the file and call extract_with_ray with the same arguments as before, "
+            "and it is made again."
+        ) from error
+    return _Opened(ids, rows, causes, max(path.stat().st_mtime for path in files))
 
 
 def _damaged(path: Path) -> str:

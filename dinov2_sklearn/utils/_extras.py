@@ -6,19 +6,17 @@ from typing import Any
 __all__ = ["import_extra"]
 
 
-def import_extra(name: str, extra: str, needed_by: str, instead: str = "") -> Any:
-    """Import a package, or say how to install it.
+def import_extra(module: str, extra: str, needed_by: str) -> Any:
+    """Import a module, or say how to install it.
 
     Parameters
     ----------
-    name : str
-        The module, as in an import.
+    module : str
+        Such as ``"pyarrow.parquet"``.
     extra : str
         The extra of this package that installs it.
     needed_by : str
-        What needs it, in the plural, as the message begins.
-    instead : str, default=""
-        What else the user can do, as the message ends.
+        What needs it, in the plural: the message begins so.
 
     Raises
     ------
@@ -26,9 +24,9 @@ def import_extra(name: str, extra: str, needed_by: str, instead: str = "") -> An
         If it is not installed.
     """
     try:
-        return import_module(name)
+        return import_module(module)
     except ImportError as error:
         raise ImportError(
-            f"{needed_by} need {name.partition('.')[0]}. Install it with "
-            f'`pip install "dinov2-sklearn[{extra}]"`{instead}.'
+            f"{needed_by} need {module.partition('.')[0]}. Install it with "
+            f'`pip install "dinov2-sklearn[{extra}]"`.'
         ) from error

@@ -27,7 +27,8 @@ from dinov2_sklearn import (
 from dinov2_sklearn.extraction.cluster._ray import _warn_if_waiting, _warn_of_errors
 from dinov2_sklearn.io import EmbeddingsFileError
 from dinov2_sklearn.io._manifest import OtherShardsError
-from dinov2_sklearn.io._parquet_shards import Shard
+from dinov2_sklearn.io._parquet import write_shard
+from dinov2_sklearn.io._shard_folder import Shard
 
 ray = pytest.importorskip("ray")
 pytest.importorskip("ray.data")
@@ -279,7 +280,8 @@ def test_images_that_only_the_driver_sees(local_ray, noise, embed, only_here, tm
     assert not (tmp_path / "a").exists()
     # Some of them are told of once the others are embedded.
     rows = np.full((2, 32), np.nan, dtype=np.float32)
-    Shard([noise[0], only_here], rows, {1: "no such file"}).write(tmp_path / "b.parquet")
+    shard = Shard([noise[0], only_here], rows, {1: "no such file"})
+    write_shard(tmp_path / "b.parquet", shard)
     with pytest.warns(UserWarning, match="1 of 2 images.*is there where the program runs, but not"):
         _warn_of_errors(tmp_path, {"b.parquet": 1}, n_images=2)
 

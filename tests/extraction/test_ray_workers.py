@@ -9,18 +9,19 @@ import pytest
 from PIL import Image
 
 from dinov2_sklearn import DINOv2Transformer, extract_with_ray
-from dinov2_sklearn.extraction.cluster._sources import read_paths
+from dinov2_sklearn.extraction.cluster._ray import list_paths
 from dinov2_sklearn.extraction.cluster._workers import (
     ATTEMPTS,
+    ClusterRun,
     ShardEmbedder,
-    Task,
     decode_shards,
     describe,
     read_outcome,
 )
 from dinov2_sklearn.images import ImageDecodeError
 from dinov2_sklearn.io._manifest import PARQUET_SHARDS, make_plan, write_manifest
-from dinov2_sklearn.io._parquet_shards import Shard, count_rows, read_shard
+from dinov2_sklearn.io._parquet import count_rows, read_shard, write_shard
+from dinov2_sklearn.io._shard_folder import Shard
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -43,7 +44,8 @@ def make_task(tmp_path, image_folder):
         folder.mkdir(exist_ok=True)
         plan = make_plan(PARQUET_SHARDS, image_folder, 6, found["made_of"])
         write_manifest(folder, plan)
-        return Task(folder, transformer, {**found["made_of"], **other}, found["reader"], str(root))
+        made_of = {**found["made_of"], **other}
+        return ClusterRun(folder, transformer, made_of, found["reader"], str(root))
 
     return make
 
@@ -144,7 +146,7 @@ def test_damaged_file_counts_as_missing(tmp_path, content):
 
 
 def test_shard_without_rows_of_its_own_form(tmp_path):
-    Shard(["a", "b"], np.zeros((2, 3), np.float32), {1: "why"}).write(tmp_path / NAME)
+    write_shard(tmp_path / NAME, Shard(["a", "b"], np.zeros((2, 3), np.float32), {1: "why"}))
     assert count_rows(tmp_path / NAME) == (2, 1)
     with pytest.raises(ValueError, match="is damaged"):
         read_shard(tmp_path / NAME, 4)
@@ -159,18 +161,18 @@ def test_paths_are_read_from_everywhere(image_folder, tmp_path):
     frame.to_csv(folder / "list.csv")
     try:
         for source in (folder / "list.parquet", f"file://{folder}/list.parquet", folder):
-            read = [path.removeprefix("file://") for path in read_paths(source, "image_path")]
+            read = [path.removeprefix("file://") for path in list_paths(source, "image_path")]
             assert read == image_folder
-        assert read_paths(folder / "list.csv", "image_path") == image_folder
+        assert list_paths(folder / "list.csv", "image_path") == image_folder
         with pytest.raises(ValueError, match=r"list.parquet' has no column 'file'; its columns "):
-            read_paths(folder / "list.parquet", "file")
+            list_paths(folder / "list.parquet", "file")
     finally:
         (folder / "list.parquet").unlink()
         (folder / "list.csv").unlink()
-    assert read_paths(frame, "image_path") == names  # not looked for
-    assert read_paths(np.array(names), "image_path") == names
+    assert list_paths(frame, "image_path") == names  # not looked for
+    assert list_paths(np.array(names), "image_path") == names
     with pytest.raises(ValueError, match="data frame has no column 'file'; its columns are 'image"):
-        read_paths(frame, "file")
+        list_paths(frame, "file")
 
 
 @pytest.mark.parametrize(
@@ -187,7 +189,7 @@ def test_paths_are_read_from_everywhere(image_folder, tmp_path):
 )
 def test_bad_sources(source, error, message):
     with pytest.raises(error, match=message):
-        read_paths(source, "image_path")
+        list_paths(source, "image_path")
 
 
 @pytest.mark.parametrize(

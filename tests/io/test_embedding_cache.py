@@ -5,32 +5,34 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 from dinov2_sklearn import DINOv2Transformer, DiversitySampler, EmbeddingCache
 from dinov2_sklearn.extraction import _embedder
 from dinov2_sklearn.images import _reading as reading
-from dinov2_sklearn.io import _cache_session
+from dinov2_sklearn.io import _cache
 
 
 @pytest.fixture
 def decoded(monkeypatch):
     """The sources that were decoded, in order."""
     sources = []
-    load_image = reading.load_image
+    decode_image = reading.decode_image
 
-    def counted(source, **kwargs):
-        sources.append(source)
-        return load_image(source, **kwargs)
+    def counted(source, *args, **kwargs):
+        sources.append(getattr(source, "address", source))
+        return decode_image(source, *args, **kwargs)
 
-    monkeypatch.setattr(reading, "load_image", counted)
+    monkeypatch.setattr(reading, "decode_image", counted)
     return sources
 
 
@@ -94,21 +96,50 @@ def test_equal_contents_are_embedded_once(embed, photos, decoded, tmp_path):
     assert (rows == rows[0]).all()
 
 
-def test_file_that_changes_while_it_is_embedded_is_not_kept(embed, photos, monkeypatch):
-    load_image = reading.load_image
+def test_row_of_a_file_that_changes_meanwhile_is_of_what_was_digested(embed, photos, monkeypatch):
+    decode_image = reading.decode_image
+    expected = DINOv2Transformer(embed.model_name).transform(photos[:1])
 
-    def change_then_load(source, **kwargs):
-        Image.new("RGB", (80, 80), "red").save(source)
-        return load_image(source, **kwargs)
+    def change_then_decode(source, *args, **kwargs):
+        Image.new("RGB", (80, 80), "red").save(photos[0])
+        return decode_image(source, *args, **kwargs)
 
+    original = Path(photos[0]).read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr(reading, "load_image", change_then_load)
-        original = Path(photos[0]).read_bytes()
-        embed.transform(photos[:1])
+        patched.setattr(reading, "decode_image", change_then_decode)
+        np.testing.assert_array_equal(embed.transform(photos[:1]), expected)
+    red = embed.transform(photos[:1])
+    assert not np.allclose(red, expected, atol=1e-3)
     Path(photos[0]).write_bytes(original)
-    np.testing.assert_array_equal(
-        embed.transform(photos[:1]), DINOv2Transformer(embed.model_name).transform(photos[:1])
-    )
+    np.testing.assert_array_equal(embed.transform(photos[:1]), expected)
+
+
+@pytest.mark.parametrize("num_workers", [0, 4])
+def test_each_file_is_opened_once(embed, photos, opened, tmp_path, num_workers):
+    embed.set_params(num_workers=num_workers)
+    with opened() as paths:
+        embed.transform([*photos, photos[0]])
+    assert {path: paths[path] for path in photos} == dict.fromkeys(photos, 1)
+    moved = [shutil.move(path, tmp_path) for path in photos]
+    with opened() as paths:
+        embed.transform(moved)
+    assert {path: paths[path] for path in moved} == dict.fromkeys(moved, 1)
+    for path in moved:  # a file that was written lately may have changed since
+        os.utime(path, (1, 1))
+    time.sleep(2.1)
+    embed.transform(moved)
+    with opened() as paths:
+        embed.transform(moved)
+    assert not paths.keys() & {*moved}
+
+
+def test_equal_contents_that_cannot_be_decoded_are_each_told_of(embed, photos, tmp_path):
+    bad = [tmp_path / f"{i}.jpg" for i in range(3)]
+    for path in bad:
+        path.write_text("text")
+    with pytest.warns(UserWarning, match=r"3 of 4 images.*\n.*0.jpg.*\n.*1.jpg.*\n.*2.jpg"):
+        rows = embed.set_params(on_error="nan").transform([*bad, photos[0]])
+    np.testing.assert_array_equal(np.isnan(rows).any(axis=1), [True, True, True, False])
 
 
 @pytest.mark.parametrize(
@@ -219,7 +250,7 @@ def test_full_disk_warns_once_and_computes(embed, photos, monkeypatch):
     def full(self, rows):
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(_cache_session.CacheSession, "_store", full)
+    monkeypatch.setattr(_cache.CacheSession, "_store", full)
     with pytest.warns(UserWarning, match="disk is full.*computed without it") as caught:
         rows = embed.set_params(batch_size=2).transform(photos)
     assert len(caught) == 1
@@ -251,16 +282,17 @@ def test_processes_share_a_cache(embed, photos):
     )
     folder = Path(photos[0]).parent
     arguments = [embed.model_name, str(embed.embedding_cache)]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, *arguments, str(folder / f"{i}.npy"), *photos]
-        )
-        for i in range(2)
-    ]
-    assert [process.wait() for process in processes] == [0, 0]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments, str(folder / "rows.npy"), *photos]
+    )
+    runs = [clone(embed).set_params(batch_size=1).transform(photos)]
+    while process.poll() is None:
+        EmbeddingCache(embed.embedding_cache).prune(0)
+        runs.append(embed.transform(photos))
+    assert process.returncode == 0
     expected = embed.transform(photos)
-    for i in range(2):
-        np.testing.assert_allclose(np.load(folder / f"{i}.npy"), expected, atol=1e-5)
+    for rows in [*runs, np.load(folder / "rows.npy")]:
+        np.testing.assert_allclose(rows, expected, atol=1e-5)
     assert EmbeddingCache(embed.embedding_cache).info().n_embeddings == 6
 
 
@@ -288,7 +320,7 @@ def test_prune(embed, photos):
 def test_prune_while_a_run_goes_on(embed, photos, monkeypatch):
     """What a run stores after its settings were pruned is never taken for that of others."""
     other = DINOv2Transformer(**{**embed.get_params(), "pooling": "mean"})
-    store, pruned = _cache_session.CacheSession.store, []
+    store, pruned = _cache.CacheSession.store, []
 
     def prune_first(self, items):
         if not pruned:
@@ -296,7 +328,7 @@ def test_prune_while_a_run_goes_on(embed, photos, monkeypatch):
             other.transform(photos[:2])
         store(self, items)
 
-    monkeypatch.setattr(_cache_session.CacheSession, "store", prune_first)
+    monkeypatch.setattr(_cache.CacheSession, "store", prune_first)
     first = embed.set_params(batch_size=2).transform(photos)
     expected = DINOv2Transformer(embed.model_name, pooling="mean").transform(photos)
     np.testing.assert_allclose(other.transform(photos), expected, atol=1e-5)

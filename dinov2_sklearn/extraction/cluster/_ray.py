@@ -1,8 +1,8 @@
 """Extraction on a cluster, with Ray Data."""
 
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -10,26 +10,17 @@ from typing import Any
 from sklearn.base import clone
 
 from ...backbone import CheckpointError
-from ...images import ImageDecodeError, ImageRef
-from ...images.decoding import warn_of_failures
-from ...io._manifest import (
-    PARQUET_SHARDS,
-    check_folder,
-    locked,
-    make_plan,
-    refuse_other,
-    shard_bounds,
-    write_manifest,
-)
-from ...io._parquet_shards import count_rows, list_errors, shard_files
-from ...utils import Progress, left_over, warn
-from .._shards import check_settings
+from ...images import ImageDecodeError, ImageRef, list_images, warn_of_failures
+from ...images.sources._tables import below_folder_of, check_column, is_frame
+from ...io._manifest import PARQUET_SHARDS, filling, make_plan, shard_bounds, shard_files
+from ...io._parquet import check_unicode, count_rows, list_errors, open_parquet
+from ...utils import Progress, import_extra, left_over, warn
+from .._shards import check_paths, check_settings
 from .._transformer import DINOv2Transformer
-from ._sources import read_paths
 from ._workers import (
     ATTEMPTS,
+    ClusterRun,
     ShardEmbedder,
-    Task,
     absolute,
     decode_shards,
     describe,
@@ -145,12 +136,13 @@ def extract_with_ray(
     >>> open_shards("/shared/embeddings/").embeddings.shape  # doctest: +SKIP
     (1000000, 768)
     """
-    ray = _import_ray()
+    ray = import_extra("ray", "ray", "Clusters")
+    import_extra("ray.data", "ray", "Clusters")
     size = check_settings(transformer, shard_size)
     n_actors = _check_concurrency(concurrency)
     worker = _for_workers(transformer, num_gpus)
     folder = _check_place(folder)
-    ids = read_paths(source, image_col)
+    ids = list_paths(source, image_col)
     default_cpus = 0 if num_gpus else 1
     options = {
         "num_cpus": default_cpus if num_cpus is None else num_cpus,
@@ -160,31 +152,74 @@ def extract_with_ray(
     found = _ask_a_worker(ray, worker, ids, options)
     plan = make_plan(PARQUET_SHARDS, ids, size, found["made_of"])
     plan["model_name"] = transformer.model_name
-    task = Task(folder, worker, found["made_of"], found["reader"], os.getcwd())  # noqa: PTH109
+    run = ClusterRun(folder, worker, found["made_of"], found["reader"], os.getcwd())  # noqa: PTH109
     files = shard_files(folder, plan)
-    with _filling(folder, plan, ids):
+    with filling(folder, plan, ids):
+        _sweep(folder)
         todo = _missing(files, plan, ids)
         n_finished = len(ids) - sum(len(row["ids"]) for row in todo)
         bar = Progress(len(ids), "Embedding", "img", shown=verbose, initial=n_finished)
         failed: dict[str, int] = {}
-        with bar, closing(_run(ray, task, todo, n_actors, options)) as finished:
+        with bar, closing(_run(ray, run, todo, n_actors, options)) as finished:
             for name, n_images, n_errors in finished:
                 bar.update(n_images)
                 failed |= {name: n_errors} if n_errors else {}
+        _sweep(folder)
     if failed:
         _warn_of_errors(folder, failed, len(ids))
     return [str(file) for file in files]
 
 
-def _import_ray() -> Any:
+def list_paths(source: Any, image_col: str) -> list[str]:
+    """Return the paths that a source lists, in its order."""
+    if isinstance(source, (str, os.PathLike)):
+        path = os.path.expanduser(os.fspath(source))  # noqa: PTH111 - may be a URL
+        in_parquet = path.lower().endswith(".parquet")
+        listed: Any = (
+            _from_parquet(path, image_col) if in_parquet else list_images(path, image_col=image_col)
+        )
+    elif hasattr(source, "iter_batches") and hasattr(source, "select_columns"):
+        listed = _from_dataset(source, image_col)
+    elif is_frame(source):
+        check_column(image_col, [*source.columns], "The data frame")
+        listed = source[image_col]
+    else:
+        listed = source
+    return _check_unicode(check_paths(listed, "extract_with_ray"))
+
+
+def _from_parquet(path: str, image_col: str) -> list[str]:
+    if not ImageRef(path).is_url and not os.path.isfile(path):  # noqa: PTH113
+        raise FileNotFoundError(
+            f"There is no file {path!r}. Several files of paths are given as "
+            f"ray.data.read_parquet({path!r})."
+        )
+    with ImageRef(path).open() as raw, open_parquet(raw) as file:
+        check_column(image_col, file.schema_arrow.names, repr(path))
+        listed = file.read([image_col])[image_col].to_pylist()
+    return below_folder_of(path, check_paths(listed, "extract_with_ray"))
+
+
+def _from_dataset(dataset: Any, image_col: str) -> list[Any]:
+    check_column(image_col, dataset.columns() or [], "The dataset")
+    options = dataset.context.execution_options
+    was, options.preserve_order = options.preserve_order, True
     try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise ImportError(
-            'extract_with_ray needs Ray Data. Install it with `pip install "dinov2-sklearn[ray]"`.'
+        batches = dataset.select_columns([image_col]).iter_batches(batch_format="pyarrow")
+        return [path for batch in batches for path in batch[image_col].to_pylist()]
+    finally:
+        options.preserve_order = was
+
+
+def _check_unicode(paths: list[str]) -> list[str]:
+    try:
+        check_unicode(paths)
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"The path {error.object!r} is no valid Unicode, which parquet cannot keep. Rename the "
+            "file, or use extract_to_shards."
         ) from error
-    return ray
+    return paths
 
 
 def _check_concurrency(concurrency: Any) -> tuple[int, int]:
@@ -278,23 +313,8 @@ def _warn_if_waiting(ray: Any, options: dict[str, Any]) -> None:
             )
 
 
-@contextmanager
-def _filling(folder: Path, plan: dict[str, Any], ids: Sequence[str]) -> Iterator[None]:
-    """Make the folder one of these shards, and keep other programs out."""
-    is_new = check_folder(folder)
-    if not is_new:
-        refuse_other(folder, plan, ids)
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        _sweep(folder)
-        if is_new:
-            write_manifest(folder, plan)
-        yield
-        _sweep(folder)
-
-
 def _sweep(folder: Path) -> None:
-    """Remove what processes that were killed have left."""
+    """Remove what workers that were killed have left."""
     for path in [*left_over(folder), *folder.glob(f".*{ATTEMPTS}")]:
         path.unlink(missing_ok=True)
 
@@ -312,7 +332,7 @@ def _missing(
 
 def _run(
     ray: Any,
-    task: Task,
+    run: ClusterRun,
     todo: list[dict[str, Any]],
     n_actors: tuple[int, int],
     options: dict[str, Any],
@@ -327,10 +347,10 @@ def _run(
     form: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
     with ray.data.DataContext.current(context):
         shards = ray.data.from_items(todo, override_num_blocks=len(todo))
-        if options["num_gpus"] and task.transformer.embedding_cache is None:
-            shards = shards.map_batches(decode_shards, fn_kwargs={"task": task}, **form)
+        if options["num_gpus"] and run.transformer.embedding_cache is None:
+            shards = shards.map_batches(decode_shards, fn_kwargs={"run": run}, **form)
         outcomes = shards.map_batches(
-            ShardEmbedder, fn_constructor_args=(task,), compute=pool, **form, **options
+            ShardEmbedder, fn_constructor_args=(run,), compute=pool, **form, **options
         )
     try:
         for row in outcomes.iter_rows():

@@ -9,24 +9,24 @@ import pickle
 import socket
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...images import ImageDecodeError, ImageReader, ImageRef, map_ahead
 from ...io._manifest import differences, manifest_file
-from ...io._parquet_shards import Shard, import_pyarrow, read_shard
+from ...io._parquet import pyarrow, read_shard, write_shard
+from ...io._shard_folder import Shard
 from .._extraction import Extraction
+from .._shards import fill
 from .._transformer import DINOv2Transformer
 
 __all__ = [
     "ATTEMPTS",
+    "ClusterRun",
     "ShardEmbedder",
-    "Task",
     "absolute",
     "decode_shards",
     "describe",
@@ -38,7 +38,7 @@ _MAX_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
-class Task:
+class ClusterRun:
     """What all workers of a run know.
 
     Attributes
@@ -74,18 +74,15 @@ class Task:
             )
         return extraction
 
-    def begin(self, path: Path, ids: Sequence[str]) -> tuple[Shard, list[int]]:
-        """Return what is there of a shard, and the positions that are still to be embedded."""
+    def shard(self, path: Path, ids: Sequence[str]) -> Shard:
+        """Return what is there of a shard."""
         self._check_folder()
-        n_features = self.made_of["n_features"]
-        try:
-            shard = read_shard(path, n_features)
+        with suppress(FileNotFoundError, ValueError):
+            shard = read_shard(path, self.made_of["n_features"])
             if shard.ids == [*ids]:
-                return shard, [*shard.errors]
-        except (FileNotFoundError, ValueError):
-            pass
-        rows = np.full((len(ids), n_features), np.nan, dtype=np.float32)
-        return Shard([*ids], rows, {}), [*range(len(ids))]
+                shard.rows = shard.rows.copy()  # pyarrow's memory is not to be written to
+                return shard
+        return Shard.empty(ids, self.made_of["n_features"])
 
     def paths(self, ids: Sequence[str]) -> list[str]:
         """Return where images are."""
@@ -135,7 +132,7 @@ def describe(transformer: DINOv2Transformer, paths: Sequence[str]) -> bytes:
         recipe = extraction.recipe
         return {
             "made_of": extraction.describe(),
-            "reader": ImageReader(recipe.preprocessings, exact_decode=recipe.exact_decode),
+            "reader": recipe.reader,
             "device": extraction.devices[0].type,
             "node": socket.gethostname(),
             "seen": [os.path.exists(path) for path in paths],  # noqa: PTH110
@@ -144,24 +141,24 @@ def describe(transformer: DINOv2Transformer, paths: Sequence[str]) -> bytes:
     return outcome_of(work)
 
 
-def decode_shards(shards: Any, task: Task) -> Any:
+def decode_shards(shards: Any, run: ClusterRun) -> Any:
     """Decode the images of shards, so that actors with a GPU need not."""
-    pyarrow, _ = import_pyarrow()
+    pa = pyarrow()
     rows = [
-        {**row, "decoded": outcome_of(partial(_decode, task, row))} for row in shards.to_pylist()
+        {**row, "decoded": outcome_of(partial(_decode, run, row))} for row in shards.to_pylist()
     ]
     # An array of pyarrow's usual binary type holds no more than 2 GB.
-    schema = shards.schema.append(pyarrow.field("decoded", pyarrow.large_binary()))
-    return pyarrow.Table.from_pylist(rows, schema=schema)
+    schema = shards.schema.append(pa.field("decoded", pa.large_binary()))
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
-def _decode(task: Task, row: dict[str, Any]) -> tuple[list[int], list[Any]]:
-    ids = row["ids"]
-    _, todo = task.begin(task.folder / row["file"], ids)
-    paths = task.paths([ids[i] for i in todo])
-    n_threads = task.transformer.num_workers
-    pictures = map_ahead(task.reader.pictures, paths, num_workers=n_threads, ahead=len(paths))
-    return todo, list(pictures)
+def _decode(run: ClusterRun, row: dict[str, Any]) -> dict[int, Any]:
+    """Return what becomes of the images that are missing in a shard, by their positions."""
+    todo = sorted(run.shard(run.folder / row["file"], row["ids"]).errors)
+    paths = run.paths([row["ids"][i] for i in todo])
+    n_threads = run.transformer.num_workers
+    pictures = map_ahead(run.reader.pictures, paths, num_workers=n_threads, ahead=len(paths))
+    return dict(zip(todo, pictures, strict=True))
 
 
 class ShardEmbedder:
@@ -171,28 +168,29 @@ class ShardEmbedder:
     and none is there twice.
     """
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, run: ClusterRun) -> None:
+        self.run = run
         self._extraction: Extraction | None = None
 
     def __call__(self, shards: Any) -> Any:
-        pyarrow, _ = import_pyarrow()
+        pa = pyarrow()
         outcomes = [outcome_of(partial(self._embed, row)) for row in shards.to_pylist()]
-        return pyarrow.table({"outcome": pyarrow.array(outcomes, pyarrow.binary())})
+        return pa.table({"outcome": pa.array(outcomes, pa.binary())})
 
     def _embed(self, row: dict[str, Any]) -> tuple[str, int, int]:
         """Make one file; return its name and the numbers of its rows and its errors."""
         if self._extraction is None:
-            self._extraction = self.task.extraction()
-        path, ids = self.task.folder / row["file"], row["ids"]
-        shard, todo = self.task.begin(path, ids)
-        images: Sequence[Any] = self.task.paths([ids[i] for i in todo])
-        if "decoded" in row:
-            todo, images = read_outcome(row["decoded"])
+            self._extraction = self.run.extraction()
+        path, ids = self.run.folder / row["file"], row["ids"]
+        shard = self.run.shard(path, ids)
+        todo = sorted(shard.errors)
+        decoded = read_outcome(row["decoded"]) if "decoded" in row else {}
         if todo:
+            paths = self.run.paths([ids[i] for i in todo])
+            images = [decoded.get(i, path) for i, path in zip(todo, paths, strict=True)]
             with _attempt(path, ids), self._extraction:
-                shard = _fill(shard, todo, self._extraction, images)
-            shard.write(path)
+                fill(shard, self._extraction, images)
+            write_shard(path, shard)
         return row["file"], len(ids), len(shard.errors)
 
 
@@ -213,16 +211,3 @@ def _attempt(path: Path, ids: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         marks.unlink(missing_ok=True)
-
-
-def _fill(
-    shard: Shard, todo: Sequence[int], extraction: Extraction, images: Sequence[Any]
-) -> Shard:
-    rows, errors = shard.rows.copy(), dict(shard.errors)
-    for batch in extraction.embed(images):
-        places = [todo[position] for position in batch.positions]
-        rows[places] = batch.rows
-        for place in places:
-            errors.pop(place, None)
-        errors |= {todo[position]: error.reason for position, error in batch.errors.items()}
-    return Shard(shard.ids, rows, errors)
