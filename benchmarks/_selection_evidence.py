@@ -20,7 +20,7 @@ from dinov2_sklearn import (
     make_demo_images,
     selection_report,
 )
-from dinov2_sklearn.selection._clusters import interleave
+from dinov2_sklearn.selection.strategies._clusters import interleave
 
 BUDGETS = (1, 2, 5, 10)
 STRATEGIES = ("random", "cluster", "fps", "hybrid")

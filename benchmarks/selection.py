@@ -20,7 +20,7 @@ from sklearn.cluster import KMeans
 
 from dinov2_sklearn import DiversitySampler
 from dinov2_sklearn.neighbors._distances import own_center_sq_distances
-from dinov2_sklearn.selection._clusters import kmeans
+from dinov2_sklearn.selection.strategies._clusters import kmeans
 
 show = "{:.2f} s".format
 

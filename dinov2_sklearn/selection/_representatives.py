@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from ..neighbors._distances import nearest
-from ..neighbors._geometry import to_geometry, to_metric
+from ..neighbors import nearest, to_geometry, to_metric
 from ._metrics import compute_diversity
 from ._validation import check_rows
 

@@ -4,16 +4,19 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import validate_data
 
 from ..utils import refuse_paths
 
+__all__ = ["check_n_samples", "check_rows", "check_weights"]
+
 # Elements looked at in one step when all rows are scanned: a few MB, whatever the data's size.
 _SCAN_SIZE = 2**20
 
 
-def check_rows(X: Any, metric: str, *, estimator: Any = None, reset: bool = True) -> np.ndarray:
+def check_rows(X: Any, metric: str, *, estimator: Any = None, reset: bool = True) -> NDArray:
     """Return `X` as a finite 2-D float32 or float64 array; name the first rows that are not.
 
     With an `estimator`, its ``n_features_in_`` and ``feature_names_in_`` are set (`reset`) or
@@ -54,7 +57,7 @@ def check_rows(X: Any, metric: str, *, estimator: Any = None, reset: bool = True
     return X
 
 
-def _largest_entries(X: np.ndarray) -> np.ndarray:
+def _largest_entries(X: NDArray) -> NDArray:
     """Largest absolute value of each row."""
     step = max(1, _SCAN_SIZE // X.shape[1])
     return np.concatenate(
@@ -65,7 +68,7 @@ def _largest_entries(X: np.ndarray) -> np.ndarray:
     )
 
 
-def _rows(positions: np.ndarray) -> str:
+def _rows(positions: NDArray) -> str:
     """Say how many rows and which: '12 rows (the first: 3, 5, 9)'."""
     shown = ", ".join(str(position) for position in positions[:5])
     if len(positions) == 1:
@@ -90,10 +93,10 @@ def check_n_samples(n_samples: Any, n_candidates: int, owner: str) -> int:
     return max(1, round(float(n_samples) * n_candidates))
 
 
-def check_weights(weights: Any, n_rows: int, candidates: np.ndarray) -> np.ndarray:
+def check_weights(weights: Any, n_rows: int, labelled: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return `weights` as a float64 array of `n_rows` finite, non-negative shares of the largest.
 
-    At least one of the `candidates` (a mask) must have a positive weight.
+    Some row that is not `labelled` must have a positive weight.
     """
     weights = np.array(weights, dtype=np.float64)
     if weights.shape != (n_rows,):
@@ -106,7 +109,7 @@ def check_weights(weights: Any, n_rows: int, candidates: np.ndarray) -> np.ndarr
         raise ValueError(
             f"weights must be finite and not negative. Got {weights[bad[0]]} at row {bad[0]}."
         )
-    if not weights[candidates].any():
+    if not np.delete(weights, labelled).any() and len(labelled) < n_rows:
         raise ValueError("weights are zero for every row that can be picked.")
     # Only their ratios matter; as shares of the largest they stay finite in float32 too.
     return weights / weights.max()

@@ -1,5 +1,6 @@
 import pickle
 import re
+import warnings
 
 import joblib
 import numpy as np
@@ -17,9 +18,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dinov2_sklearn import DiversitySampler
-from dinov2_sklearn.selection import _pick
+from dinov2_sklearn.selection import _preparation
 
-STRATEGIES = ["random", "cluster", "fps", "hybrid"]
+STRATEGIES = ["random", "cluster", "fps", "typical", "coverage", "hybrid"]
 
 
 def first_rows(X, n_samples, *, preselected, weights, random_state):
@@ -53,7 +54,7 @@ def test_attributes_agree(X, strategy, metric, dtype):
     np.testing.assert_array_equal(sampler.representative_indices_, picks)
     assert sampler.representatives_.dtype == dtype
     assert sampler.n_samples_seen_ == 80
-    assert hasattr(sampler, "labels_") == (strategy in ("cluster", "hybrid"))
+    assert hasattr(sampler, "labels_") == (strategy not in ("random", "fps"))
     np.testing.assert_array_equal(sampler.predict(X[picks]), np.arange(12))
     assert (sampler.score_samples(X[picks]) == 0).all()
     distances = sampler.score_samples(X)
@@ -165,13 +166,25 @@ def test_more_samples_than_rows_selects_all_with_a_warning(X, strategy):
     ids=["one value", "one row", "one column", "constant", "duplicates"],
 )
 def test_small_and_degenerate_data(X, strategy, n_clusters, fps_scope):
+    n_distinct = len(np.unique(X, axis=0)) if strategy != "random" else len(X)
     sampler = DiversitySampler(
         1.0, strategy=strategy, n_clusters=n_clusters, fps_scope=fps_scope, outlier_fraction=0.0
-    ).fit(X)
-    assert sorted(sampler.selected_indices_.tolist()) == list(range(len(X)))
-    half = sampler.set_params(n_samples=0.5).fit(X)
-    assert len(set(half.selected_indices_.tolist())) == max(1, round(len(X) / 2))
-    assert np.isfinite(half.covering_radius_)
+    )
+    for n_samples in (1.0, 0.5):
+        sampler.set_params(n_samples=n_samples)
+        n_asked = max(1, round(n_samples * len(X)))
+        with warnings.catch_warnings(record=True) as record:
+            warnings.simplefilter("always")
+            sampler.fit(X)
+        picks = sampler.selected_indices_
+        assert len(set(picks.tolist())) == len(picks) == min(n_asked, n_distinct)
+        if strategy != "random":
+            assert len(np.unique(X[picks], axis=0)) == len(picks)
+        assert np.isfinite(sampler.covering_radius_)
+        assert bool(record) == (n_asked > n_distinct)
+        if record:
+            expected = f"n_samples={n_samples}, which is {n_asked}, is more than the {n_distinct} "
+            assert f"{expected}distinct rows" in str(record[0].message)
 
 
 @pytest.mark.parametrize("strategy", [*STRATEGIES, first_rows])
@@ -273,8 +286,8 @@ def test_outliers_are_not_picked():
 
 
 def test_a_knot_of_odd_rows_is_an_outlier_too():
-    X = np.concatenate([np.zeros((40, 2)), np.full((_pick.OUTLIER_NEIGHBOR, 2), 9.0)])
-    assert sorted(_pick.outliers(X, 10).tolist()) == list(range(40, 50))
+    X = np.concatenate([np.zeros((40, 2)), np.full((_preparation.OUTLIER_NEIGHBOR, 2), 9.0)])
+    assert sorted(_preparation.outliers(X, 10).tolist()) == list(range(40, 50))
 
 
 @pytest.mark.parametrize("method", ["transform", "predict", "score_samples", "score", "select"])
@@ -343,7 +356,7 @@ def test_refitting_forgets_the_clusters(X):
     assert not hasattr(sampler.set_params(strategy="fps").fit(X), "labels_")
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", ["random", "cluster", "fps", "typical", "hybrid"])
 def test_partial_fit_starts_as_fit_and_goes_on_with_the_farthest(X, strategy):
     sampler = DiversitySampler(6, strategy=strategy).partial_fit(X[:50])
     first = clone(sampler).fit(X[:50])

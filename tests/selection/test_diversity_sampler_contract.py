@@ -11,7 +11,7 @@ from dinov2_sklearn import DiversitySampler
 few_rows = pytest.mark.filterwarnings(
     "ignore:n_samples=.* is more than the .* rows that can be picked:UserWarning"
 )
-STRATEGIES = ["hybrid", "fps", "cluster", "random"]
+STRATEGIES = ["hybrid", "coverage", "fps", "typical", "cluster", "random"]
 
 
 @few_rows

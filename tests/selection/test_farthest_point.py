@@ -9,8 +9,8 @@ from hypothesis.extra import numpy as hnp
 
 from dinov2_sklearn.neighbors import _geometry
 from dinov2_sklearn.neighbors._geometry import UnitRows
-from dinov2_sklearn.selection import _farthest_point, _lazy_distances
-from dinov2_sklearn.selection._farthest_point import farthest_point, most_central
+from dinov2_sklearn.selection.strategies import _farthest_point, _lazy_distances
+from dinov2_sklearn.selection.strategies._farthest_point import farthest_point, most_central
 
 
 @contextmanager

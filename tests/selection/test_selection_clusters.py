@@ -3,86 +3,83 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dinov2_sklearn.selection._clusters import (
+from dinov2_sklearn.selection.strategies._clusters import (
     allocate_quotas,
     default_n_clusters,
-    extend_quotas,
+    dues,
     interleave,
     kmeans,
+    order_by_likeness,
 )
 
-sizes_lists = st.lists(st.integers(0, 1000), min_size=1, max_size=20)
+
+def draw(seed=0):
+    return np.random.RandomState(seed)
+
+
+clusters = st.lists(
+    st.tuples(st.integers(0, 50), st.integers(0, 40), st.floats(0, 1e6, allow_subnormal=False)),
+    min_size=1,
+    max_size=15,
+)
 
 
 @settings(deadline=None)
-@given(sizes_lists, st.floats(0, 1))
-def test_quotas_sum_exactly_and_stay_within_one_of_their_share(sizes, fraction):
-    sizes = np.array(sizes)
+@given(clusters, st.floats(0, 1), st.booleans(), st.integers(0, 99))
+def test_quotas_sum_exactly_and_stay_within_one_of_what_is_due(rows, fraction, by_shares, seed):
+    sizes, covered, shares = (np.array(column) for column in zip(*rows, strict=True))
     total = round(fraction * sizes.sum())
-    quotas = allocate_quotas(sizes, total)
+    options = {"shares": shares} if by_shares else {}
+    quotas = allocate_quotas(sizes, covered, total, draw(seed), **options)
     assert quotas.sum() == total
     assert (quotas >= 0).all()
     assert (quotas <= sizes).all()
-    if sizes.sum():
-        ideal = total * sizes / sizes.sum()
-        assert (np.abs(quotas - ideal) < 1 + 1e-6).all()
-
-
-@settings(deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 50), st.floats(0, 1e6, allow_subnormal=False)),
-        min_size=1,
-        max_size=15,
-    ),
-    st.floats(0, 1),
-)
-def test_quotas_by_other_shares_respect_the_sizes(pairs, fraction):
-    sizes, shares = (np.array(column) for column in zip(*pairs, strict=True))
-    total = round(fraction * sizes.sum())
-    quotas = allocate_quotas(sizes, total, shares=shares)
-    assert quotas.sum() == total
-    assert (quotas >= 0).all()
-    assert (quotas <= sizes).all()
+    wanted = dues(sizes + covered, total + int(covered.sum()), **options)
+    due = dues(sizes, total, shares=np.maximum(wanted - covered, 0))
+    assert (np.abs(quotas - due) < 1 + 1e-6).all()
     # Clusters without a share get something only once the others are full.
-    shared = shares > 0
-    if quotas[~shared].any():
-        assert (quotas[shared] == sizes[shared]).all()
+    if by_shares and not covered.any() and quotas[shares == 0].any():
+        assert (quotas[shares > 0] + 1 >= sizes[shares > 0]).all()
 
 
-def test_largest_remainder_by_hand():
-    # Shares 4.17, 2.5 and 3.33 of 10: whole parts 4, 2, 3 and the one left goes to .5
-    assert allocate_quotas(np.array([50, 30, 40]), 10).tolist() == [4, 3, 3]
+def test_quotas_are_on_average_what_is_due():
+    sizes = np.array([50, 3, 3, 3, 3, 1, 1])
+    quotas = np.array([allocate_quotas(sizes, 0 * sizes, 10, draw(seed)) for seed in range(4000)])
+    due = 10 * sizes / sizes.sum()
+    assert (np.abs(quotas - due) < 1).all()
+    np.testing.assert_allclose(quotas.mean(axis=0), due, atol=4 * np.sqrt(0.25 / 4000))
+    # Neighbours make up for each other.
+    assert (np.abs(quotas[:, 1:].sum(axis=1) - due[1:].sum()) < 1).all()
+
+
+def test_dues_by_hand():
+    np.testing.assert_allclose(dues(np.array([50, 30, 20]), 10), [5, 3, 2])
     # A full cluster's surplus goes to the others in proportion.
-    assert allocate_quotas(np.array([2, 9, 9]), 8, shares=np.array([8, 1, 1])).tolist() == [2, 3, 3]
+    np.testing.assert_allclose(dues(np.array([2, 9, 9]), 8, shares=np.array([8, 1, 1])), [2, 3, 3])
+    np.testing.assert_allclose(dues(np.array([2, 4]), 4, shares=np.array([1, 0])), [2, 2])
 
 
 @pytest.mark.parametrize("total", [-1, 6])
 def test_impossible_totals_are_errors(total):
     with pytest.raises(ValueError, match=f"Cannot divide {total} picks among 5 rows"):
-        allocate_quotas(np.array([2, 3]), total)
+        dues(np.array([2, 3]), total)
 
 
-@settings(deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=12),
-    st.floats(0, 1),
-)
-def test_extended_quotas_complete_the_labelled_rows(pairs, fraction):
-    sizes, covered = (np.array(column) for column in zip(*pairs, strict=True))
-    total = round(fraction * sizes.sum())
-    quotas = extend_quotas(sizes, covered, total)
-    assert quotas.sum() == total
-    assert (quotas >= 0).all()
-    assert (quotas <= sizes).all()
-    # No cluster that has more than its due already is given more.
-    due = allocate_quotas(sizes + covered, total + int(covered.sum()))
-    assert (quotas[covered >= due] == 0).all()
+def test_quotas_complete_the_labelled_rows():
+    def quotas(sizes, covered, total):
+        return allocate_quotas(np.array(sizes), np.array(covered), total, draw()).tolist()
+
+    assert quotas([10, 6], [0, 4], 4) == [4, 0]
+    assert quotas([10, 10], [0, 0], 4) == [2, 2]
 
 
-def test_extended_quotas_by_hand():
-    assert extend_quotas(np.array([10, 6]), np.array([0, 4]), 4).tolist() == [4, 0]
-    assert extend_quotas(np.array([10, 10]), np.array([0, 0]), 4).tolist() == [2, 2]
+def test_clusters_alike_stand_side_by_side():
+    centers = np.array([[0.0], [9.0], [0.1], [9.1], [0.2]])
+    order = order_by_likeness(centers)
+    far = np.isin(order, [1, 3])
+    assert sorted(order.tolist()) == [0, 1, 2, 3, 4]
+    assert np.count_nonzero(np.diff(far)) == 1
+    assert order_by_likeness(centers[:2]).tolist() == [0, 1]
 
 
 @settings(deadline=None)

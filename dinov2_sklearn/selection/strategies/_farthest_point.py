@@ -6,10 +6,12 @@ The functions here are pure and know nothing of estimators or metrics: rows in, 
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..neighbors._distances import absolute_error, pair_sq_distances, relative_error
-from ..neighbors._geometry import Rows, row_blocks
+from ...neighbors import Rows, absolute_error, pair_sq_distances, relative_error, row_blocks
 from ._lazy_distances import LazyDistances
+
+__all__ = ["farthest_point", "most_central"]
 
 # Rows whose distances are brought up to date in one round, and those of them that go on into the
 # greedy choice. More rows make rounds fewer and cost more each; the optimum is flat.
@@ -23,12 +25,12 @@ def farthest_point(
     X: Rows,
     n_picks: int,
     *,
-    covered: np.ndarray | None = None,
-    near: np.ndarray | None = None,
-    initial_sq_distances: np.ndarray | None = None,
-    candidates: np.ndarray | None = None,
-    weights: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+    covered: NDArray | None = None,
+    near: NDArray | None = None,
+    initial_sq_distances: NDArray | None = None,
+    candidates: NDArray | None = None,
+    weights: NDArray | None = None,
+) -> tuple[NDArray, NDArray]:
     """Pick rows one by one, each the farthest from everything picked before it.
 
     Parameters
@@ -106,7 +108,7 @@ class _Bar(NamedTuple):
     priority: float
     row: int
 
-    def is_cleared_by(self, priority: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def is_cleared_by(self, priority: NDArray, rows: NDArray) -> NDArray:
         """Tell which rows come before all those outside; lower indices do in a tie."""
         return (priority > self.priority) | ((priority == self.priority) & (rows < self.row))
 
@@ -118,9 +120,9 @@ class _Race:
         self,
         X: Rows,
         n_picks: int,
-        allowed: np.ndarray,
-        initial: np.ndarray | None,
-        weights: np.ndarray | None,
+        allowed: NDArray,
+        initial: NDArray | None,
+        weights: NDArray | None,
     ):
         self.picks: list[int] = []
         self.sq_distances: list[float] = []
@@ -134,17 +136,17 @@ class _Race:
         # Rows that come before all others, and what none of these others exceeds.
         self._shortlist, self._shortlist_bar = rows[:0], _Bar(-1.0, 0)
 
-    def _priority_of(self, rows: np.ndarray, sq_distances: np.ndarray) -> np.ndarray:
+    def _priority_of(self, rows: NDArray, sq_distances: NDArray) -> NDArray:
         if self._weights is None:
             return sq_distances
         # The square root also keeps tiny weights from vanishing.
         finite = np.minimum(sq_distances, np.finfo(np.float64).max)
         return self._weights[rows] * np.sqrt(finite)
 
-    def _update_priority(self, rows: np.ndarray) -> None:
+    def _update_priority(self, rows: NDArray) -> None:
         self._priority[rows] = self._priority_of(rows, self._distances.upper[rows])
 
-    def start_from(self, covered: np.ndarray, near: np.ndarray | None = None) -> None:
+    def start_from(self, covered: NDArray, near: NDArray | None = None) -> None:
         """Begin with rows that are covered, one of which may be known to be near each row."""
         for row in covered:
             self._distances.add_pick(int(row))
@@ -172,7 +174,7 @@ class _Race:
         exact, nearest = self._distances.settle(pool)
         self._pick_among(pool, exact, nearest, bar)
 
-    def _next_pool(self) -> tuple[np.ndarray, _Bar]:
+    def _next_pool(self) -> tuple[NDArray, _Bar]:
         """Return the rows of largest priority, and the bar for the others."""
         rows, bar = self._shortlist, self._shortlist_bar
         # Priorities only shrink: who is still above the bar comes before all outside.
@@ -186,12 +188,10 @@ class _Race:
             return rows, bar
         return _largest(self._priority[rows], rows, _POOL_SIZE)
 
-    def _still_open(self, rows: np.ndarray) -> np.ndarray:
+    def _still_open(self, rows: NDArray) -> NDArray:
         return rows[self._priority[rows] >= 0]
 
-    def _pick_among(
-        self, rows: np.ndarray, exact: np.ndarray, nearest: np.ndarray, bar: _Bar
-    ) -> None:
+    def _pick_among(self, rows: NDArray, exact: NDArray, nearest: NDArray, bar: _Bar) -> None:
         """Greedy choice among rows, in ascending order, whose distances are exact."""
         distances = self._distances
         priority = self._priority_of(rows, exact)
@@ -219,15 +219,13 @@ class _Race:
                 block, norms = block[on], norms[on]
         self._put_back(rows, exact, nearest, priority)
 
-    def _put_back(
-        self, rows: np.ndarray, exact: np.ndarray, nearest: np.ndarray, priority: np.ndarray
-    ) -> None:
+    def _put_back(self, rows: NDArray, exact: NDArray, nearest: NDArray, priority: NDArray) -> None:
         self._distances.store(rows, exact, nearest)
         self._distances.seen[rows] = self._distances.n_picks
         self._priority[rows] = priority
 
 
-def _largest(priority: np.ndarray, rows: np.ndarray, size: int) -> tuple[np.ndarray, _Bar]:
+def _largest(priority: NDArray, rows: NDArray, size: int) -> tuple[NDArray, _Bar]:
     """Choose the rows of largest priority, lower indices in a tie, and the bar for the others."""
     n = len(rows)
     if size >= n:
@@ -241,7 +239,7 @@ def _largest(priority: np.ndarray, rows: np.ndarray, size: int) -> tuple[np.ndar
     return np.concatenate([above, ties[:n_ties]]), _Bar(cut, first_outside)
 
 
-def most_central(X: Rows, candidates: np.ndarray, weights: np.ndarray | None = None) -> int:
+def most_central(X: Rows, candidates: NDArray, weights: NDArray | None = None) -> int:
     """Return the candidate nearest to the candidates' mean, the lowest index in a tie.
 
     With weights, only the candidates of the largest weight are considered: nothing is covered
@@ -260,7 +258,7 @@ def most_central(X: Rows, candidates: np.ndarray, weights: np.ndarray | None = N
     return int(rows[sq_distances.argmin()])
 
 
-def _possibly_nearest(X: Rows, candidates: np.ndarray, center: np.ndarray) -> np.ndarray:
+def _possibly_nearest(X: Rows, candidates: NDArray, center: NDArray) -> NDArray:
     """Candidates that rounding leaves possible as the nearest to a center."""
     rounded = center.astype(X.dtype)
     distance = np.empty(len(X))

@@ -4,11 +4,23 @@ import warnings
 from math import isqrt
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import leaves_list, linkage
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
-from ..neighbors._distances import assign
-from ..neighbors._geometry import Rows
+from ...neighbors import Rows, assign
+
+__all__ = [
+    "TRAIN_ROWS",
+    "allocate_quotas",
+    "default_n_clusters",
+    "dues",
+    "interleave",
+    "kmeans",
+    "members_of",
+    "order_by_likeness",
+]
 
 MAX_DEFAULT_CLUSTERS = 100
 
@@ -17,6 +29,8 @@ TRAIN_ROWS = 256
 # The start needs fewer, and Lloyd's iterations gain next to nothing after so many.
 _SEED_SHARE = 4
 _MAX_ITER = 20
+# A tree of more clusters than these takes longer than the clusters themselves.
+_TREE_LIMIT = 4096
 
 
 def kmeans(
@@ -24,10 +38,10 @@ def kmeans(
     n_clusters: int,
     *,
     random_state: np.random.RandomState,
-    usable: np.ndarray | None = None,
-    weights: np.ndarray | None = None,
+    usable: NDArray | None = None,
+    weights: NDArray | None = None,
     train_rows: int = TRAIN_ROWS,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[NDArray, NDArray]:
     """Group rows by k-means, trained on a sample of them.
 
     Parameters
@@ -71,12 +85,12 @@ def kmeans(
 
 def _trained_centers(
     X: Rows,
-    rows: np.ndarray,
+    rows: NDArray,
     n_clusters: int,
     random_state: np.random.RandomState,
-    weights: np.ndarray | None,
+    weights: NDArray | None,
     train_rows: int,
-) -> np.ndarray:
+) -> NDArray:
     """Centroids of k-means over a random sample of some rows."""
     order = random_state.permutation(rows)
     if weights is not None:
@@ -97,11 +111,11 @@ def _trained_centers(
         # Fewer distinct rows than clusters: the empty ones are dropped afterwards.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(X[sample], sample_weight=pull)
-    centers: np.ndarray = model.cluster_centers_
+    centers: NDArray = model.cluster_centers_
     return centers
 
 
-def members_of(labels: np.ndarray) -> list[np.ndarray]:
+def members_of(labels: NDArray) -> list[NDArray]:
     """Rows of each group, in ascending order."""
     order = np.argsort(labels, kind="stable")
     return np.split(order, np.cumsum(np.bincount(labels))[:-1])
@@ -116,81 +130,89 @@ def default_n_clusters(n_rows: int, n_picks: int) -> int:
     return max(1, min(n_picks, isqrt(n_rows), MAX_DEFAULT_CLUSTERS))
 
 
-def allocate_quotas(
-    sizes: np.ndarray, total: int, *, shares: np.ndarray | None = None
-) -> np.ndarray:
-    """Divide `total` picks among clusters in proportion, by largest remainder.
+def order_by_likeness(centers: NDArray) -> NDArray[np.intp]:
+    """Order clusters so that those alike stand side by side: the leaves of a tree of them."""
+    if not 2 < len(centers) <= _TREE_LIMIT:
+        return np.arange(len(centers))
+    return leaves_list(linkage(centers, "average")).astype(np.intp)
 
-    Parameters
-    ----------
-    sizes : ndarray of int of shape (k,)
-        Rows that each cluster has to give: no quota exceeds its size.
-    total : int
-        Picks to divide, from 0 to ``sizes.sum()``.
-    shares : ndarray of shape (k,), default=None
-        Non-negative numbers that the quotas are proportional to; the sizes if None. What a full
-        cluster cannot take goes to the others; clusters with no share get picks last.
 
-    Returns
-    -------
-    quotas : ndarray of int of shape (k,)
-        ``0 <= quotas <= sizes`` with ``quotas.sum() == total``.
+def dues(
+    sizes: NDArray[np.intp], total: float, *, shares: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Divide `total` picks among clusters in proportion, in fractions of picks.
+
+    No due exceeds its cluster's size; what a full cluster cannot take goes to the others in
+    proportion. Clusters with no share get picks last. `shares` are the sizes if None.
     """
     sizes = np.asarray(sizes)
     if not 0 <= total <= sizes.sum():
         raise ValueError(f"Cannot divide {total} picks among {sizes.sum()} rows.")
-    quotas = np.zeros(len(sizes), dtype=np.intp)
+    due = np.zeros(len(sizes))
     share = np.asarray(sizes if shares is None else shares, dtype=np.float64)
-    while (left := total - int(quotas.sum())) > 0:
-        open_ = (share > 0) & (quotas < sizes)
+    while (left := total - due.sum()) > 1e-9 * max(total, 1):
+        open_ = (share > 0) & (due < sizes)
         if not open_.any():
             share = sizes.astype(np.float64)
             continue
         open_share = np.where(open_, share, 0.0)
+        open_share /= open_share.max()
         ideal = left * (open_share / open_share.sum())
-        full = open_ & (ideal >= sizes)
-        if full.any():
-            quotas[full] = sizes[full]
-        else:
-            quotas += _largest_remainder(ideal, left)
-    return quotas
+        full = open_ & (due + ideal >= sizes)
+        due = np.where(full, sizes, due) if full.any() else due + ideal
+    return due
 
 
-def _largest_remainder(ideal: np.ndarray, total: int) -> np.ndarray:
-    quotas = np.floor(ideal).astype(np.intp)
-    by_remainder = np.argsort(quotas - ideal, kind="stable")
-    quotas[by_remainder[: total - quotas.sum()]] += 1
-    return quotas
-
-
-def extend_quotas(
-    sizes: np.ndarray, covered: np.ndarray, total: int, *, shares: np.ndarray | None = None
-) -> np.ndarray:
+def allocate_quotas(
+    sizes: NDArray[np.intp],
+    covered: NDArray[np.intp],
+    total: int,
+    random_state: np.random.RandomState,
+    *,
+    shares: NDArray[np.float64] | None = None,
+) -> NDArray[np.intp]:
     """Divide `total` new picks so that they and the rows already labelled are in proportion.
 
     Parameters
     ----------
     sizes : ndarray of int of shape (k,)
-        Rows of each cluster that are still to be had.
+        Rows of each cluster that are still to be had: no quota exceeds its size.
     covered : ndarray of int of shape (k,)
         Rows of each cluster that are labelled already.
     total : int
         New picks, from 0 to ``sizes.sum()``.
+    random_state : RandomState
+        Draws which fractions of picks become whole ones.
     shares : ndarray of shape (k,), default=None
-        Numbers that old and new picks together are proportional to; all rows if None.
+        Non-negative numbers that old and new picks together are proportional to; all rows of
+        each cluster if None.
 
     Returns
     -------
     quotas : ndarray of int of shape (k,)
-        New picks of each cluster, ``0 <= quotas <= sizes``, summing to `total`.
+        Less than one pick from what each cluster is due, on average exactly that, and summing to
+        `total`.
+
+    Notes
+    -----
+    Systematic sampling: with the dues laid end to end, a pick stands at each whole number after a
+    start drawn from [0, 1). So not only each cluster, but each run of clusters that follow one
+    another is within one pick of its due. Cutting fractions off instead would leave out every
+    cluster that is due less than one pick, always the same ones.
     """
-    wanted = allocate_quotas(sizes + covered, total + int(covered.sum()), shares=shares)
-    missing = np.maximum(wanted - covered, 0)
+    wanted = dues(sizes + covered, total + int(covered.sum()), shares=shares)
     # Where a cluster has more labelled rows than its due, the others get less than theirs.
-    return allocate_quotas(missing, total)
+    due = dues(sizes, total, shares=np.maximum(wanted - covered, 0))
+    ends = np.cumsum(due)
+    ends[len(ends) - 1 :] = total
+    # Rounding must not carry a sum that is whole over the next whole number, or under it.
+    whole = np.round(ends)
+    ends = np.where(np.abs(ends - whole) < 1e-9 * max(total, 1), whole, ends)
+    marks = np.floor(ends + random_state.uniform()).astype(np.intp)
+    return np.minimum(np.diff(marks, prepend=0), sizes)
 
 
-def interleave(groups: list[np.ndarray]) -> np.ndarray:
+def interleave(groups: list[NDArray]) -> NDArray:
     """Merge the groups' picks so that every prefix holds each group in proportion.
 
     Each group keeps its own order; pick ``r`` of ``q`` stands at ``(r + 1/2) / q`` of the whole.

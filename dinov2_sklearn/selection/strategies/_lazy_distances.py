@@ -3,9 +3,11 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..neighbors._distances import absolute_error, pair_sq_distances, relative_error
-from ..neighbors._geometry import Rows, row_blocks
+from ...neighbors import Rows, absolute_error, pair_sq_distances, relative_error, row_blocks
+
+__all__ = ["LazyDistances"]
 
 # Stale rows brought up to date together, and the picks that they are compared with in one matrix
 # product: few at first, as many rows fall out of the race at once, then more and more.
@@ -46,7 +48,7 @@ class LazyDistances:
     `relative_error` derives how far they are padded.
     """
 
-    def __init__(self, X: Rows, initial: np.ndarray | None = None):
+    def __init__(self, X: Rows, initial: NDArray | None = None):
         n, d = X.shape
         self.n_picks = 0
         self.upper = np.full(n, np.inf) if initial is None else initial.astype(np.float64)
@@ -81,14 +83,14 @@ class LazyDistances:
         self._sketches[self.n_picks] = centred[0] @ self._directions
         self.n_picks += 1
 
-    def centred(self, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
+    def centred(self, rows: NDArray | slice) -> tuple[NDArray, NDArray]:
         """Return the centred rows and their squared norms."""
         block = self._X[rows] - self._center
         return block, np.einsum("ij,ij->i", block, block).astype(np.float64)
 
     def lower_bounds(
-        self, block: np.ndarray, norms: np.ndarray, start: int, stop: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, block: NDArray, norms: NDArray, start: int, stop: int
+    ) -> tuple[NDArray, NDArray]:
         """Bound the distances of centred rows to picks from below, as a table and what to add.
 
         The bounds are the table plus the second result, one float64 number a row: left apart, as
@@ -99,12 +101,12 @@ class LazyDistances:
         table += (kept * self._pick_norms[start:stop]).astype(block.dtype)
         return table, kept * norms - self._absolute_error
 
-    def _widths(self, norms: np.ndarray, picks: np.ndarray) -> np.ndarray:
+    def _widths(self, norms: NDArray, picks: NDArray) -> NDArray:
         """Upper minus lower bound of the distance of each row to one pick."""
         relative = self._relative_error * (norms + self._pick_norms[picks])
         return np.where(picks < 0, 0.0, 2 * (relative + self._absolute_error))
 
-    def bound_all(self, near: np.ndarray | None = None) -> None:
+    def bound_all(self, near: NDArray | None = None) -> None:
         """Bound every row by a pick close by, in the order of memory; none counts as seen.
 
         `near` names such a pick by its row of X, or is -1 where a pick is to be looked for.
@@ -124,7 +126,7 @@ class LazyDistances:
             bounds = self._bounds_by(guess, block, norms)
             self.upper[rows] = np.minimum(self.upper[rows], bounds)
 
-    def _guess(self, block: np.ndarray) -> np.ndarray:
+    def _guess(self, block: NDArray) -> NDArray:
         """Return a pick close to each of some centred rows.
 
         A bound needs no more than one pick that is close enough, and a projection mostly finds
@@ -135,7 +137,7 @@ class LazyDistances:
         table += np.einsum("ij,ij->i", sketches, sketches)
         return table.argmin(axis=1)
 
-    def _bounds_by(self, guess: np.ndarray, block: np.ndarray, norms: np.ndarray) -> np.ndarray:
+    def _bounds_by(self, guess: NDArray, block: NDArray, norms: NDArray) -> NDArray:
         """Upper bounds of the distances of centred rows, each by one pick."""
         if self.n_picks == 1:
             products = block @ self._scaled_picks[0]
@@ -146,7 +148,7 @@ class LazyDistances:
         width = self._widths(norms, guess)
         return products + (norms + self._pick_norms[guess]) + 1.5 * width
 
-    def refresh(self, rows: np.ndarray, matters: Callable[[np.ndarray], np.ndarray]) -> None:
+    def refresh(self, rows: NDArray, matters: Callable[[NDArray], NDArray]) -> None:
         """Compare rows with the picks that they have not seen, while they still matter.
 
         `matters` returns a mask of the rows whose upper bounds are still of interest.
@@ -172,11 +174,11 @@ class LazyDistances:
 
     def _leave_behind(
         self,
-        rows: np.ndarray,
-        block: np.ndarray,
-        norms: np.ndarray,
-        matters: Callable[[np.ndarray], np.ndarray],
-    ) -> np.ndarray:
+        rows: NDArray,
+        block: NDArray,
+        norms: NDArray,
+        matters: Callable[[NDArray], NDArray],
+    ) -> NDArray:
         """Lower the bounds of rows that a pick close by puts out of the race; tell which.
 
         What these rows have seen stays as it is.
@@ -186,10 +188,10 @@ class LazyDistances:
         self.upper[rows] = np.minimum(before, bounds)
         on = matters(rows)
         self.upper[rows[on]] = before[on]
-        left_behind: np.ndarray = ~on
+        left_behind: NDArray = ~on
         return left_behind
 
-    def _compare(self, rows: np.ndarray, block: np.ndarray, norms: np.ndarray, stop: int) -> None:
+    def _compare(self, rows: NDArray, block: NDArray, norms: NDArray, stop: int) -> None:
         """Compare rows, in the order of what they have seen, with the picks before `stop`."""
         seen = self.seen[rows]
         start = int(seen[0])
@@ -205,11 +207,11 @@ class LazyDistances:
 
     def _merge(
         self,
-        rows: np.ndarray,
-        norms: np.ndarray,
-        best: np.ndarray,
-        lower: np.ndarray,
-        lower_of_rest: np.ndarray,
+        rows: NDArray,
+        norms: NDArray,
+        best: NDArray,
+        lower: NDArray,
+        lower_of_rest: NDArray,
     ) -> None:
         """Take note of the best of some new picks, and of a lower bound for the rest of them."""
         old, old_upper = self._nearest[rows], self.upper[rows]
@@ -221,7 +223,7 @@ class LazyDistances:
         self._nearest[rows] = np.where(better, best, old)
         self.upper[rows] = np.where(better, upper, old_upper)
 
-    def settle(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def settle(self, rows: NDArray) -> tuple[NDArray, NDArray]:
         """Find the exact squared distances of rows to the picks seen, and the nearest of these."""
         nearest = self._nearest[rows]
         # Infinite where a bound by a guess left none of the picks seen as the nearest: these are
@@ -254,11 +256,11 @@ class LazyDistances:
                 distance, nearest = float(exact.min()), int(possible[part][exact.argmin()])
         return distance, nearest
 
-    def exact(self, rows: np.ndarray, pick: int) -> np.ndarray:
+    def exact(self, rows: NDArray, pick: int) -> NDArray:
         """Squared distances of rows to one pick, by differences in float64."""
         return pair_sq_distances(self._X[rows], self._X[self._pick_rows[pick]])
 
-    def store(self, rows: np.ndarray, exact: np.ndarray, nearest: np.ndarray) -> None:
+    def store(self, rows: NDArray, exact: NDArray, nearest: NDArray) -> None:
         """Keep exact distances of rows to the picks that they have seen."""
         self.upper[rows] = exact
         self._nearest[rows] = nearest

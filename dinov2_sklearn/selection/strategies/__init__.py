@@ -1,0 +1,14 @@
+"""How rows are picked: functions of arrays that know nothing of estimators."""
+
+from ._pool import Pool, Subset
+from ._strategies import STRATEGIES, Strategy, pick_by_group, pick_fps, users_strategy
+
+__all__ = [
+    "STRATEGIES",
+    "Pool",
+    "Strategy",
+    "Subset",
+    "pick_by_group",
+    "pick_fps",
+    "users_strategy",
+]

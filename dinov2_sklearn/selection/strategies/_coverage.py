@@ -1,0 +1,424 @@
+"""Greedy facility location on squared distances, exact, at the speed of matrix products.
+
+The functions here are pure and know nothing of estimators or metrics: rows in, indices out.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from ...neighbors import (
+    Rows,
+    absolute_error,
+    nearest,
+    pair_sq_distances,
+    relative_error,
+    row_blocks,
+)
+from ...neighbors._threads import for_each
+
+__all__ = ["Cover", "cover"]
+
+# Candidates and rows of one product: its table stays in a core's cache.
+_CANDIDATES, _REFERENCES = 256, 2048
+# Pairs of rows to keep where the data is small; 12 bytes each, 16 in float64. Of large data, pairs
+# take no more than this share of it.
+_PAIRS, _PAIRS_SHARE = 2**23, 0.1
+# Rows by which the number of pairs is estimated.
+_PROBES = 256
+# Stale candidates evaluated at once: few at first, as the best of them often settles it.
+_FIRST_BATCH, _LAST_BATCH = 32, 512
+# Gains are equal that differ by no more than rounding may: so many units in the last place.
+_TIE = 128
+
+
+class Cover(NamedTuple):
+    """What greedy choice found.
+
+    Attributes
+    ----------
+    indices : ndarray of shape (n_picks,)
+        Rows in pick order.
+    costs : ndarray of shape (n_picks,)
+        After each pick, the sum over the rows of mass times squared distance to the nearest pick.
+    least_costs : ndarray of shape (n_bounds,)
+        What no choice of 1, 2, ... candidates can fall below.
+    sq_distances : ndarray of shape (n,)
+        Squared distance of each row to the nearest pick, or to what was covered before.
+    nearest : ndarray of int of shape (n,)
+        Which pick that is, by its rank; negative for what was covered before: -1 is the last row
+        of `covered`.
+    """
+
+    indices: NDArray[np.intp]
+    costs: NDArray[np.float64]
+    least_costs: NDArray[np.float64]
+    sq_distances: NDArray[np.float64]
+    nearest: NDArray[np.intp]
+
+
+def cover(
+    X: Rows,
+    n_picks: int,
+    *,
+    candidates: NDArray[np.bool_],
+    mass: NDArray[np.float64],
+    covered: NDArray | None = None,
+    min_sq_distance: float = 0.0,
+    n_bounds: int | None = None,
+) -> Cover:
+    """Pick rows one by one, each the one that lowers the cost most.
+
+    The cost of picks is the sum over all rows of their mass times the squared distance to the
+    nearest pick, or covered row.
+
+    Parameters
+    ----------
+    X : Rows of shape (n, d), float32 or float64
+        Rows to cover and to pick from, distinct ones. They are copied once, centred.
+    n_picks : int
+        How many rows to pick, at most the number of candidates.
+    candidates : ndarray of bool of shape (n,)
+        Rows that may be picked.
+    mass : ndarray of shape (n,)
+        Non-negative weights of the rows to be covered.
+    covered : ndarray of shape (m, d), default=None
+        Rows, of X or not, that count as picked before.
+    min_sq_distance : float, default=0.0
+        No candidate nearer than this to a pick, or to a covered row, is picked.
+    n_bounds : int, default=None
+        Number of rows up to which `least_costs` goes; `n_picks` if None.
+
+    Returns
+    -------
+    found : Cover
+        With fewer picks than `n_picks` where no candidate is left, or none that lowers the cost.
+
+    Notes
+    -----
+    With ``m_i`` the squared distance of row i to what is covered so far, the gain of a candidate
+    c is ``sum_i mass_i max(0, m_i - |x_i - c|^2)``. Gains only shrink as picks are added: the
+    value of a set of picks, the cost it takes away, is submodular. So a gain that is out of date
+    is an upper bound, and only the candidates whose bound is the largest need be evaluated
+    again [1]_, which happens in batches, by matrix products.
+
+    A pair of a row and a candidate has its part in a gain only while ``|x_i - c|^2 < m_i``, and
+    once it has none it never has one again. After k picks a row has some n / k candidates that
+    are nearer to it than the nearest pick. As soon as so few pairs are left that they can be
+    kept, all of them are found in one pass of matrix products, and from there on every gain is
+    kept up to date: a pick changes the distances of few rows, and each of these the gains of few
+    candidates. Altogether the matrix products amount to two or three comparisons of all pairs of
+    rows, however many rows are picked.
+
+    Distances to picks are differences in float64; gains come from products in the precision of
+    X. Gains that differ by no more than rounding may are equal, and of equal ones the lowest
+    index is picked, so that the picks do not depend on threads. The first pick needs no
+    comparison: ``sum_i mass_i |x_i - c|^2`` is least for the row nearest to the mean.
+
+    **Bounds.** Let S be the first t picks, and f the cost that a set takes away. For any k rows
+    R, ``f(R) <= f(S + R) <= f(S) + sum of the gains of R after S``, since f is monotone and
+    submodular, and that sum is at most that of the k largest gains after S [2]_. So no choice of
+    k candidates has a cost below the cost of S less the k largest gains; `least_costs` is the
+    largest of these numbers over the prefixes S that were looked at.
+
+    References
+    ----------
+    .. [1] M. Minoux, "Accelerated greedy algorithms for maximizing submodular set functions",
+       Optimization Techniques, 1978.
+    .. [2] G. L. Nemhauser, L. A. Wolsey and M. L. Fisher, "An analysis of approximations for
+       maximizing submodular set functions", Mathematical Programming 14, 1978.
+    """
+    greedy = _Greedy(X, candidates, mass, covered, min_sq_distance, n_bounds or n_picks)
+    return greedy.run(n_picks)
+
+
+class _Greedy:
+    """State of the greedy choice."""
+
+    def __init__(
+        self,
+        X: Rows,
+        candidates: NDArray[np.bool_],
+        mass: NDArray[np.float64],
+        covered: NDArray | None,
+        min_sq_distance: float,
+        n_bounds: int,
+    ):
+        self._n, d = X.shape
+        self._rows = X
+        # Products are of centred rows, which keeps their rounding small; differences are not.
+        self._X = X[:] - X[:].mean(axis=0, dtype=np.float64).astype(X.dtype)
+        self._norms = np.einsum("ij,ij->i", self._X, self._X)
+        self._mass = mass
+        self._weights = mass.astype(X.dtype)
+        self._min_sq_distance = min_sq_distance
+        # How far a product may be off, at most: for pairs that are settled by differences.
+        self._slack = relative_error(X.dtype, d) * (self._norms + self._norms.max(initial=0))
+        self._slack += absolute_error(X.dtype, d)
+        self.picks: list[int] = []
+        self.costs: list[float] = []
+        self._least_costs = np.zeros(n_bounds)
+        # Upper bounds of the gains; -inf for rows that cannot be picked (any more).
+        self._gains = np.where(candidates, np.inf, -np.inf)
+        # Candidates whose bound was computed before the last pick.
+        self._stale = np.zeros(self._n, dtype=bool)
+        self._pairs: _Pairs | None = None
+        self._distances = np.full(self._n, np.inf)
+        self._nearest = np.full(self._n, -1, dtype=np.intp)
+        if covered is not None and len(covered):
+            position, self._distances = nearest(X, covered)
+            self._nearest = position - len(covered)
+            self._gains[self._distances < min_sq_distance] = -np.inf
+        # What rounding may leave of a gain that is zero.
+        self._noise = 0.0
+
+    def run(self, n_picks: int) -> Cover:
+        """Pick until there are enough."""
+        if n_picks and np.isinf(self._distances).any():
+            self._take_most_central()
+        self._cost = float(self._mass @ np.where(self._mass > 0, self._distances, 0))
+        if self.picks:
+            self.costs.append(self._cost)
+        if len(self.picks) < n_picks and self._is_open().any():
+            self._keep_pairs_if_few()
+            if self._pairs is None:
+                self._evaluate(np.flatnonzero(self._is_open()))
+            self._noise = 64 * np.finfo(np.float64).eps * max(self._gains.max(), 0)
+            self._note_bounds()
+        while len(self.picks) < n_picks and self._pick_next():
+            pass
+        return Cover(
+            np.array(self.picks, dtype=np.intp),
+            np.array(self.costs),
+            self._least_costs,
+            self._distances,
+            self._nearest,
+        )
+
+    def _is_open(self) -> NDArray[np.bool_]:
+        return self._gains > -np.inf
+
+    def _take_most_central(self) -> None:
+        """Pick the candidate nearest to the mean of all rows."""
+        rows = np.flatnonzero(self._is_open())
+        mass = self._mass if self._mass.any() else np.ones(self._n)
+        # In float64, and in blocks, as every row is looked at.
+        parts = row_blocks(self._n, self._X.shape[1])
+        mean = sum(mass[part] @ self._X[part].astype(np.float64) for part in parts) / mass.sum()
+        sq = np.concatenate([pair_sq_distances(self._X[part], mean) for part in parts])[rows]
+        ties = sq <= sq.min() + _TIE * np.finfo(np.float64).eps * (sq.min() + mean @ mean)
+        self._take(int(rows[ties][0]), np.arange(self._n))
+
+    def _take(self, pick: int, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray]:
+        """Pick a row; return which of `rows` it is nearer to than all before, and what they had."""
+        sq_distances = np.concatenate(
+            [
+                pair_sq_distances(self._rows[rows[part]], self._rows[pick])
+                for part in row_blocks(len(rows), self._X.shape[1])
+            ]
+            or [np.empty(0)]
+        )
+        closer = sq_distances < self._distances[rows]
+        rows, sq_distances = rows[closer], sq_distances[closer]
+        before = self._distances[rows]
+        self._distances[rows] = sq_distances
+        self._nearest[rows] = len(self.picks)
+        self.picks.append(pick)
+        self._gains[pick] = -np.inf
+        self._bar_close_to(pick)
+        return rows, before
+
+    def _bar_close_to(self, pick: int) -> None:
+        """Put candidates too close to a pick out of the race."""
+        if self._min_sq_distance <= 0:
+            return
+        rows = np.flatnonzero(self._is_open())
+        rows = rows[self._sq_distances_to(pick)[rows] - self._slack[rows] < self._min_sq_distance]
+        close = pair_sq_distances(self._rows[rows], self._rows[pick]) < self._min_sq_distance
+        self._gains[rows[close]] = -np.inf
+
+    def _sq_distances_to(self, pick: int) -> NDArray:
+        """Squared distances of all rows to one, by products."""
+        return self._norms - 2 * (self._X @ self._X[pick]) + self._norms[pick]
+
+    def _pick_next(self) -> bool:
+        """Pick the candidate of largest gain, unless there is none."""
+        if self._pairs is None:
+            self._refresh()
+        best = float(self._gains.max())
+        if best <= self._noise:
+            return False
+        tie = _TIE * np.finfo(self._X.dtype).eps * best + self._noise
+        pick = int(np.argmax(self._gains >= best - tie))
+        if self._pairs is None:
+            rows = np.flatnonzero(self._sq_distances_to(pick) < self._distances + self._slack)
+            rows, before = self._take(pick, rows)
+        else:
+            rows, before = self._take(pick, self._pairs.rows_of(pick))
+            self._gains -= self._pairs.lost_gains(rows, before, self._distances[rows], self._mass)
+        self._cost -= float(self._mass[rows] @ (before - self._distances[rows]))
+        self.costs.append(max(self._cost, 0.0))
+        self._tidy()
+        return True
+
+    def _tidy(self) -> None:
+        """From time to time, drop pairs that have no part in a gain any more, and note bounds."""
+        n_picks = len(self.picks)
+        if self._pairs is None:
+            self._stale = self._is_open()
+            if n_picks & (n_picks - 1) == 0 or n_picks % 32 == 0:
+                self._keep_pairs_if_few()
+        elif n_picks >= 2 * self._pairs.n_picks:
+            self._pairs = self._pairs.thinned(self._distances + self._slack, n_picks)
+        if n_picks <= 8 or n_picks % (n_picks // 8) == 0:
+            self._note_bounds()
+
+    def _note_bounds(self) -> None:
+        """Bound the cost of any choice by what is left to gain."""
+        n_bounds = min(len(self._least_costs), self._n)
+        largest = np.maximum(self._gains, 0)
+        if n_bounds < self._n:
+            largest = np.partition(largest, self._n - n_bounds)[self._n - n_bounds :]
+        largest = np.sort(largest)[::-1].cumsum()
+        least = self._least_costs[:n_bounds]
+        np.maximum(least, self._cost - largest, out=least)
+
+    # The first picks, by products alone.
+
+    def _refresh(self) -> None:
+        """Evaluate candidates anew until none that is out of date may be the best."""
+        size = _FIRST_BATCH
+        while True:
+            best = np.where(self._stale, -np.inf, self._gains).max()
+            rows = np.flatnonzero(self._stale & (self._gains >= best) & self._is_open())
+            if len(rows) == 0:
+                return
+            if len(rows) > size:
+                rows = rows[np.argpartition(-self._gains[rows], size)[:size]]
+            self._evaluate(rows)
+            size = min(2 * size, _LAST_BATCH)
+
+    def _evaluate(self, rows: NDArray[np.intp]) -> None:
+        """Compute the gains of some candidates."""
+        distances = self._distances.astype(self._X.dtype)
+        spare = distances - self._norms
+
+        def evaluate(some: NDArray[np.intp]) -> None:
+            block, norms = 2 * self._X[some], self._norms[some]
+            gains = np.zeros(len(some))
+            for start in range(0, self._n, _REFERENCES):
+                part = slice(start, start + _REFERENCES)
+                table = block @ self._X[part].T
+                table += spare[part]
+                table -= norms[:, None]
+                np.minimum(table, distances[part], out=table)
+                np.maximum(table, 0, out=table)
+                gains += table @ self._weights[part]
+            self._gains[some] = gains
+
+        for_each(evaluate, _parts(rows, _CANDIDATES))
+        self._stale[rows] = False
+
+    # All later picks, by the pairs that matter.
+
+    def _keep_pairs_if_few(self) -> None:
+        """Find all pairs that have a part in a gain, if there is room for them."""
+        probes = np.unique(np.linspace(0, self._n - 1, _PROBES).astype(np.intp))
+        table = self._norms - 2 * (self._X[probes] @ self._X.T)
+        limit = self._distances[probes] + self._slack[probes] - self._norms[probes]
+        share = np.count_nonzero(table < limit[:, None]) / table.size
+        room = max(_PAIRS, _PAIRS_SHARE * self._X.nbytes / 12)
+        if share * self._n**2 > room:
+            return
+        self._pairs = self._find_pairs()
+        gains = self._pairs.gains(self._distances, self._mass)
+        self._gains = np.where(self._is_open(), gains, -np.inf)
+
+    def _find_pairs(self) -> "_Pairs":
+        found: dict[int, tuple[NDArray, ...]] = {}
+
+        def find(part: slice) -> None:
+            block, norms = -2 * self._X[part], self._norms[part]
+            limit = (self._distances + self._slack)[part].astype(self._X.dtype) - norms
+            rows, others, values = [], [], []
+            for start in range(0, self._n, _REFERENCES):
+                table = block @ self._X[start : start + _REFERENCES].T
+                table += self._norms[start : start + _REFERENCES]
+                row, other = np.nonzero(table < limit[:, None])
+                rows.append(row)
+                others.append((start + other).astype(np.int32))
+                values.append(np.maximum(table[row, other] + norms[row], 0))
+            row = np.concatenate(rows)
+            order = np.argsort(row, kind="stable")
+            counts = np.bincount(row, minlength=len(block))
+            found[part.start] = np.concatenate(others)[order], np.concatenate(values)[order], counts
+
+        blocks = [
+            slice(start, min(start + _CANDIDATES, self._n))
+            for start in range(0, self._n, _CANDIDATES)
+        ]
+        for_each(find, blocks)
+        others, values, counts = (
+            np.concatenate([found[part.start][i] for part in blocks]) for i in range(3)
+        )
+        return _Pairs(others, values, counts, len(self.picks))
+
+
+class _Pairs:
+    """The pairs of a row and a candidate nearer to it than its nearest pick, by row."""
+
+    def __init__(self, others: NDArray, sq_distances: NDArray, counts: NDArray, n_picks: int):
+        self.n_picks = n_picks
+        self._others, self._sq_distances = others, sq_distances
+        self._starts = np.concatenate([[0], np.cumsum(counts)])
+        n = len(counts)
+        columns = csr_array((sq_distances, others, self._starts), shape=(n, n)).tocsc()
+        self._rows, self._column_starts = columns.indices, columns.indptr
+
+    def rows_of(self, candidate: int) -> NDArray[np.intp]:
+        """List the rows that a candidate may be nearer to than their nearest pick."""
+        start, stop = self._column_starts[candidate : candidate + 2]
+        return self._rows[start:stop].astype(np.intp)
+
+    def gains(
+        self, distances: NDArray[np.float64], mass: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the gain of every candidate."""
+        counts = np.diff(self._starts)
+        gains = np.repeat(distances, counts)
+        gains -= self._sq_distances
+        np.maximum(gains, 0, out=gains)
+        gains *= np.repeat(mass, counts)
+        summed: NDArray[np.float64] = np.bincount(self._others, gains, minlength=len(counts))
+        return summed
+
+    def lost_gains(
+        self, rows: NDArray[np.intp], before: NDArray, after: NDArray, mass: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Say what every candidate loses as the distances of some rows shrink."""
+        starts = self._starts[rows]
+        counts = self._starts[rows + 1] - starts
+        places = np.repeat(starts - (np.cumsum(counts) - counts), counts)
+        places += np.arange(len(places))
+        sq_distances = self._sq_distances[places]
+        lost = np.maximum(np.repeat(before, counts) - sq_distances, 0)
+        lost -= np.maximum(np.repeat(after, counts) - sq_distances, 0)
+        lost *= np.repeat(mass[rows], counts)
+        n = len(self._starts) - 1
+        summed: NDArray[np.float64] = np.bincount(self._others[places], lost, minlength=n)
+        return summed
+
+    def thinned(self, limits: NDArray[np.float64], n_picks: int) -> "_Pairs":
+        """Without the pairs that are at least `limits` of their rows apart."""
+        counts = np.diff(self._starts)
+        row = np.repeat(np.arange(len(counts)), counts)
+        kept = self._sq_distances < limits[row]
+        counts = np.bincount(row[kept], minlength=len(counts))
+        return _Pairs(self._others[kept], self._sq_distances[kept], counts, n_picks)
+
+
+def _parts(rows: NDArray[np.intp], size: int) -> Sequence[NDArray[np.intp]]:
+    return np.array_split(rows, max(1, -(-len(rows) // size)))
