@@ -392,8 +392,7 @@ class _Pairs:
         gains -= self._sq_distances
         np.maximum(gains, 0, out=gains)
         gains *= np.repeat(mass, counts)
-        summed: NDArray[np.float64] = np.bincount(self._others, gains, minlength=len(counts))
-        return summed
+        return _sum_by(self._others, gains, len(counts))
 
     def lost_gains(
         self, rows: NDArray[np.intp], before: NDArray, after: NDArray, mass: NDArray[np.float64]
@@ -407,9 +406,7 @@ class _Pairs:
         lost = np.maximum(np.repeat(before, counts) - sq_distances, 0)
         lost -= np.maximum(np.repeat(after, counts) - sq_distances, 0)
         lost *= np.repeat(mass[rows], counts)
-        n = len(self._starts) - 1
-        summed: NDArray[np.float64] = np.bincount(self._others[places], lost, minlength=n)
-        return summed
+        return _sum_by(self._others[places], lost, len(self._starts) - 1)
 
     def thinned(self, limits: NDArray[np.float64], n_picks: int) -> "_Pairs":
         """Without the pairs that are at least `limits` of their rows apart."""
@@ -418,6 +415,10 @@ class _Pairs:
         kept = self._sq_distances < limits[row]
         counts = np.bincount(row[kept], minlength=len(counts))
         return _Pairs(self._others[kept], self._sq_distances[kept], counts, n_picks)
+
+
+def _sum_by(places: NDArray, values: NDArray, n: int) -> NDArray[np.float64]:
+    return np.bincount(places, values, minlength=n).astype(np.float64, copy=False)
 
 
 def _parts(rows: NDArray[np.intp], size: int) -> Sequence[NDArray[np.intp]]:

@@ -155,7 +155,7 @@ def spread_quotas(
     spread = own_center_sq_distances(RowSubset(pool.X, rows), centers, labels[rows])
     if pool.weights is not None:
         spread = spread * pool.weights[rows]
-    shares: NDArray[np.float64] = np.bincount(labels[rows], spread, minlength=len(centers))
+    shares = np.bincount(labels[rows], spread, minlength=len(centers)).astype(np.float64)
     return _divide(pool, labels, centers, n_picks, candidates, shares)
 
 
@@ -186,5 +186,4 @@ def group_mass(pool: Pool, labels: NDArray[np.intp]) -> NDArray[np.float64]:
     """Usable rows of each group or, with weights, their total weight."""
     weights = None if pool.weights is None else pool.weights[pool.usable]
     n_groups = int(labels.max()) + 1
-    mass: NDArray[np.float64] = np.bincount(labels[pool.usable], weights, minlength=n_groups)
-    return mass
+    return np.bincount(labels[pool.usable], weights, minlength=n_groups).astype(np.float64)
