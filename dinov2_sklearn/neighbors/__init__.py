@@ -12,6 +12,7 @@ from ._distances import (
 )
 from ._geometry import Rows, RowSubset, UnitRows, row_blocks, to_geometry, to_metric
 from ._rows import check_finite, first_occurrences, map_blocks, match_rows, row_keys
+from ._threads import for_each
 
 __all__ = [
     "RowSubset",
@@ -21,6 +22,7 @@ __all__ = [
     "assign",
     "check_finite",
     "first_occurrences",
+    "for_each",
     "knn",
     "map_blocks",
     "match_rows",

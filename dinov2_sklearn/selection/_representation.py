@@ -4,8 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
-from ..neighbors import RowSubset, nearest, pair_sq_distances, row_blocks
-from ..neighbors._threads import for_each
+from ..neighbors import RowSubset, for_each, nearest, pair_sq_distances, row_blocks
 from .strategies import Pool, Subset
 
 __all__ = ["cost_of_best_row", "describe_cover", "share_taken_away"]

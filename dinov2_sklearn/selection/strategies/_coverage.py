@@ -13,12 +13,12 @@ from scipy.sparse import csr_array
 from ...neighbors import (
     Rows,
     absolute_error,
+    for_each,
     nearest,
     pair_sq_distances,
     relative_error,
     row_blocks,
 )
-from ...neighbors._threads import for_each
 
 __all__ = ["Cover", "cover"]
 
