@@ -13,28 +13,26 @@ from PIL import Image
 import dinov2_sklearn
 from dinov2_sklearn import load_embeddings
 from dinov2_sklearn.cli import main
-from dinov2_sklearn.cli._run_demo import _embed
+from dinov2_sklearn.cli._demo import _embed
 
 pytestmark = pytest.mark.slow
 
 COMMAND = [sys.executable, "-m", "dinov2_sklearn"]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True)
-
-
 @pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"]])
-def test_help_names_what_there_is(arguments):
-    result = run(*arguments)
-    assert result.returncode == 0
-    assert result.stderr == ""
+def test_help_names_what_there_is(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 0
+    output = capsys.readouterr()
+    assert output.err == ""
     for word in ["demo", "250"]:
-        assert word in result.stdout
+        assert word in output.out
 
 
 def test_help_loads_no_heavy_library():
-    heavy = ["torch", "transformers", "umap", "numba", "sklearn", "scipy", "matplotlib", "plotly"]
+    heavy = ["torch", "transformers", "umap", "numba", "numpy", "sklearn", "matplotlib", "plotly"]
     code = (
         "import sys; from dinov2_sklearn.cli import main\n"
         "try: main(['--help'])\n"
@@ -57,7 +55,7 @@ def test_help_answers_at_once():
 
 
 def test_version():
-    result = run("--version")
+    result = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True)
     assert result.returncode == 0
     assert result.stdout == f"dinov2-sklearn {dinov2_sklearn.__version__}\n"
 
@@ -101,7 +99,8 @@ def test_more_picks_than_images_are_refused(tmp_path, capsys):
 def demo(tmp_path_factory):
     """The whole demo, which takes most of a minute on two cores."""
     folder = tmp_path_factory.mktemp("demo") / "out"
-    return folder, run("demo", "--output", str(folder))
+    command = [*COMMAND, "demo", "--output", str(folder)]
+    return folder, subprocess.run(command, capture_output=True, text=True)
 
 
 def test_demo_writes_every_file_it_names(demo):
@@ -147,15 +146,15 @@ def test_demo_says_nothing_but_its_progress(demo):
     assert all(line.endswith("...") for line in lines)
 
 
-def test_second_demo_reuses_the_embeddings(demo):
+def test_second_demo_reuses_the_embeddings(demo, capsys):
     folder, first = demo
     before = (folder / "embeddings.pt").stat().st_mtime_ns
     chosen = (folder / "selection.csv").read_bytes()
-    result = run("demo", "--output", str(folder), "--quiet")
-    assert result.returncode == 0
-    assert result.stderr == ""
+    assert main(["demo", "--output", str(folder), "--quiet"]) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
     assert "earlier run" not in first.stdout
-    assert "earlier run" in result.stdout
+    assert "earlier run" in output.out
     assert (folder / "embeddings.pt").stat().st_mtime_ns == before
     assert (folder / "selection.csv").read_bytes() == chosen
 
@@ -186,6 +185,6 @@ def test_an_interrupted_run_says_so_without_a_traceback(tmp_path, monkeypatch, c
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dinov2_sklearn.cli._run_demo.make_demo_images", interrupted)
+    monkeypatch.setattr(dinov2_sklearn, "make_demo_images", interrupted)
     assert main(["demo", "--output", str(tmp_path)]) == 130
     assert capsys.readouterr().err.endswith("dinov2-sklearn: interrupted\n")

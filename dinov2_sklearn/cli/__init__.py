@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from .._version import __version__
 from . import _demo, _extract, _models, _patches, _run, _select, _visualize
-from ._options import add_completion
+from ._options import PrintCompletion
 from ._report import Report
 
 __all__ = ["main"]
@@ -87,7 +87,13 @@ def _parser() -> argparse.ArgumentParser:
         "130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    add_completion(parser)
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=("bash", "zsh", "tcsh"),
+        metavar="SHELL",
+        help="print a completion script for bash, zsh or tcsh; needs the package shtab",
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in _COMMANDS:
         command.add_to(commands)

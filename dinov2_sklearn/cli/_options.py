@@ -1,126 +1,161 @@
-"""Arguments that several commands share, and the kinds of values that they take."""
+"""Arguments of the commands: those that several share, and the parameters of estimators."""
 
 import argparse
+import ast
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
+    "Command",
     "Commands",
-    "add_completion",
-    "add_model",
-    "add_output_style",
-    "add_root",
-    "add_source",
+    "PrintCompletion",
     "check_output",
     "count",
     "count_or_share",
-    "make_command",
+    "count_or_zero",
+    "devices",
+    "given",
+    "list_source",
     "share",
     "show_progress",
 ]
 
 Commands = Any  # argparse keeps the type of what add_subparsers returns to itself
+# What turns a word into a value; or the words that there are; or a list of what may be repeated.
+Kind = Callable[[str], Any] | tuple[str, ...] | list[Callable[[str], Any]]
 
 
-def make_command(commands: Commands, name: str, help: str, more: str) -> argparse.ArgumentParser:
-    """Add a command with its one-line help and its description."""
-    return commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}. {more}")
+class Command:
+    """A command, whose options are a line each."""
+
+    def __init__(
+        self,
+        commands: Commands,
+        name: str,
+        help: str,
+        more: str,
+        run: Callable[[argparse.Namespace], Any],
+    ) -> None:
+        description = f"{help[0].upper()}{help[1:]}. {more}"
+        self.parser = commands.add_parser(name, help=help, description=description)
+        self.parser.set_defaults(run=run)
+        self.switch("--json", "print the result as JSON")
+        self.switch("--quiet", "show no progress")
+
+    def option(self, flag: str, kind: Kind, metavar: str | None, help: str, **more: Any) -> None:
+        """Add an option that takes a value."""
+        default = more.get("default")
+        if default and default != argparse.SUPPRESS and "default" not in help:
+            help += " (default: %(default)s)"
+        if isinstance(kind, tuple):
+            more["choices"] = kind
+        elif isinstance(kind, list):
+            more |= {"type": kind[0], "action": "append"}
+        else:
+            more["type"] = kind
+        self.parser.add_argument(flag, metavar=metavar, help=help, **more)
+
+    def switch(self, flag: str, help: str) -> None:
+        """Add an option that is there or not."""
+        self.parser.add_argument(flag, action="store_true", help=help)
+
+    def parameter(
+        self,
+        owner: str,
+        name: str,
+        kind: Kind,
+        metavar: str | None,
+        help: str,
+        flag: str | None = None,
+    ) -> None:
+        """Add an option that is a parameter of an estimator, where its default stays.
+
+        It is passed on where it is given: see `given`.
+        """
+        default = _defaults(owner).get(name)
+        if default is not None and "default" not in help:
+            help += f" (default: {default})"
+        flag = flag or "--" + name.replace("_", "-")
+        dest = f"{owner}:{name}"
+        self.option(flag, kind, metavar, help, dest=dest, default=argparse.SUPPRESS)
+
+    def add_source(self, flag: str = "--input") -> None:
+        """Add where the images are, for `list_source`."""
+        what = "a folder, a glob in quotes, a .csv, or a .txt of one path a line"
+        self.option(flag, str, "SOURCE", what, dest="source", required=True)
+        self.option("--image-col", str, "NAME", "column of paths in a .csv", default="image_path")
+        which = "only files of a folder whose name matches (default: all)"
+        self.option("--pattern", str, "GLOB", which, default="*")
+
+    def add_embeddings(self) -> None:
+        """Add where the embeddings are."""
+        what = "what `extract` wrote: a .pt, .npz or .parquet file, or a folder of shards"
+        self.option("--embeddings", Path, "F", what, required=True)
+
+    def add_root(self) -> None:
+        """Add what paths in some files are relative to."""
+        what = "folder that paths in COCO and Label Studio files count from; the latter need it"
+        self.option("--root", Path, "DIR", what)
+
+    def add_model(self, owner: str, device: Kind = str, more: str = "") -> None:
+        """Add which model an estimator runs, and how; `more` is what else a device can be."""
+        names = "short name, hub id, local folder or 'offline'; see `models`"
+        self.parameter(owner, "model_name", str, "NAME", names, flag="--model")
+        self.parameter(owner, "revision", str, "REV", "branch, tag or commit on the hub")
+        self.parameter(owner, "image_size", count, "PIXELS", "edge of what the model sees")
+        self.parameter(owner, "device", device, "NAME", f"auto, cpu, cuda, cuda:1 or mps{more}")
+        dtypes = ("auto", "float32", "bfloat16", "float16")
+        self.parameter(owner, "dtype", dtypes, None, "precision that the model computes in")
+        self.parameter(owner, "batch_size", count, "N", "images that the model sees at once")
+        self.parameter(owner, "num_workers", count_or_zero, "N", "threads that decode")
 
 
-def add_output_style(command: argparse.ArgumentParser) -> None:
-    """Add how results and progress are shown."""
-    command.add_argument("--json", action="store_true", help="print the result as JSON")
-    command.add_argument("--quiet", action="store_true", help="show no progress")
+def given(arguments: argparse.Namespace, owner: str) -> dict[str, Any]:
+    """Return the parameters of an estimator that were given."""
+    prefix = f"{owner}:"
+    named = vars(arguments).items()
+    return {name.removeprefix(prefix): value for name, value in named if name.startswith(prefix)}
 
 
-def add_root(command: argparse.ArgumentParser) -> None:
-    """Add what paths in some files are relative to."""
-    command.add_argument(
-        "--root",
-        type=Path,
-        metavar="DIR",
-        help="folder that paths in COCO and Label Studio files count from; the latter need it",
-    )
+@cache
+def _defaults(owner: str) -> dict[str, Any]:
+    """Read the defaults of an estimator from its source: importing it takes longer than help may.
+
+    Those that are no plain values are left out.
+    """
+    module, _, name = owner.rpartition(".")
+    source = Path(__file__).parents[1].joinpath(*module.split(".")).with_suffix(".py")
+    signature: Any = ast.parse(source.read_text(encoding="utf-8"))
+    for part in (name, "__init__"):
+        signature = next(node for node in signature.body if getattr(node, "name", None) == part)
+    arguments = signature.args
+    pairs = [*zip(arguments.args[::-1], arguments.defaults[::-1], strict=False)]
+    pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    defaults = {}
+    for argument, value in pairs:
+        with suppress(ValueError):
+            defaults[argument.arg] = ast.literal_eval(value)
+    return defaults
 
 
-def add_source(command: argparse.ArgumentParser, flag: str = "--input") -> None:
-    """Add where the images are."""
-    command.add_argument(
-        flag,
-        required=True,
-        metavar="SOURCE",
-        help="a folder, a glob in quotes, a .csv, or a .txt of one path a line",
-    )
-    command.add_argument(
-        "--image-col",
-        default="image_path",
-        metavar="NAME",
-        help="column of paths in a .csv (default: %(default)s)",
-    )
-    command.add_argument(
-        "--pattern",
-        default="*",
-        metavar="GLOB",
-        help="only files of a folder whose name matches (default: all)",
-    )
+def list_source(arguments: argparse.Namespace) -> "NDArray[np.object_]":
+    """Return the paths of the images that were asked for."""
+    from ..images import list_images
+
+    return list_images(arguments.source, pattern=arguments.pattern, image_col=arguments.image_col)
 
 
-def add_model(
-    command: argparse.ArgumentParser, *, batch_size: int, dtype: str, devices: str = ""
-) -> None:
-    """Add which model runs, and how; `devices` is what else can be said of them."""
-    command.add_argument(
-        "--model",
-        default="facebook/dinov2-base",
-        metavar="NAME",
-        help="short name, hub id, local folder or 'offline'; see `models` (default: %(default)s)",
-    )
-    command.add_argument("--revision", metavar="REV", help="branch, tag or commit on the hub")
-    command.add_argument(
-        "--image-size", type=count, metavar="PIXELS", help="edge of what the model sees"
-    )
-    command.add_argument(
-        "--device",
-        default="auto",
-        metavar="NAME",
-        help=f"auto, cpu, cuda, cuda:1 or mps{devices} (default: %(default)s)",
-    )
-    command.add_argument(
-        "--dtype",
-        choices=("auto", "float32", "bfloat16", "float16"),
-        default=dtype,
-        help="precision that the model computes in (default: %(default)s)",
-    )
-    command.add_argument(
-        "--batch-size",
-        type=count,
-        default=batch_size,
-        metavar="N",
-        help="images that the model sees at once (default: %(default)s)",
-    )
-    command.add_argument(
-        "--num-workers",
-        type=count_or_zero,
-        default=4,
-        metavar="N",
-        help="threads that decode (default: %(default)s)",
-    )
+class PrintCompletion(argparse.Action):
+    """Prints a shell's completion script."""
 
-
-def add_completion(parser: argparse.ArgumentParser) -> None:
-    """Add the option that prints a shell's completion script."""
-    parser.add_argument(
-        "--print-completion",
-        action=_PrintCompletion,
-        choices=("bash", "zsh", "tcsh"),
-        metavar="SHELL",
-        help="print a completion script for bash, zsh or tcsh; needs the package shtab",
-    )
-
-
-class _PrintCompletion(argparse.Action):
     def __call__(
         self,
         parser: argparse.ArgumentParser,
@@ -186,13 +221,17 @@ def count_or_share(text: str) -> int | float:
     return value
 
 
+def devices(text: str) -> str | list[str]:
+    """Read a device, or several with commas."""
+    return text.split(",") if "," in text else text
+
+
 def check_output(path: Path, *others: Path, option: str = "--output") -> None:
     """Refuse a file to write that is another one, or has no folder, before hours of work."""
-    for other in others:
-        if path.resolve() == other.resolve():
-            raise ValueError(
-                f"{option} {str(path)!r} is one of the inputs or outputs. Name another file."
-            )
+    if any(path.resolve() == other.resolve() for other in others):
+        raise ValueError(
+            f"{option} {str(path)!r} is one of the inputs or outputs. Name another file."
+        )
     if not path.parent.is_dir():
         raise FileNotFoundError(f"The folder {str(path.parent)!r} does not exist. Make it first.")
     if path.is_dir():

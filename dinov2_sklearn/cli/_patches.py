@@ -3,97 +3,70 @@
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ._options import (
-    Commands,
-    add_model,
-    add_output_style,
-    add_source,
-    count,
-    make_command,
-    show_progress,
-)
+from ._options import Command, Commands, count, given, list_source, show_progress
 from ._report import Report, all_skipped
 
-if TYPE_CHECKING:
-    from ..attention import PatchAttentionInspector
+__all__ = ["add_to"]
+
+_INSPECTOR = "attention._inspector.PatchAttentionInspector"
 
 
 def add_to(commands: Commands) -> None:
     """Add the command."""
-    command = make_command(
+    command = Command(
         commands,
         "patches",
         "draw what the model looks at in images",
         "Each image becomes a picture of the same name: the image, and beside it its attention.",
+        _run,
     )
-    add_source(command, "--images")
-    command.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="folder for the pictures"
-    )
-    add_model(command, batch_size=8, dtype="float32")
-    command.add_argument(
-        "--layer", type=int, default=-1, metavar="N", help="block, negative from the end"
-    )
-    command.add_argument("--head", type=int, metavar="N", help="one head (default: their mean)")
-    command.add_argument("--limit", type=count, metavar="N", help="only the first N images")
-    kinds = command.add_mutually_exclusive_group()
+    command.add_source("--images")
+    command.option("--output", Path, "DIR", "folder for the pictures", required=True)
+    command.add_model(_INSPECTOR)
+    command.parameter(_INSPECTOR, "layer", int, "N", "block, negative from the end")
+    command.parameter(_INSPECTOR, "head", int, "N", "one head (default: their mean)")
+    command.option("--limit", count, "N", "only the first N images")
+    kinds = command.parser.add_mutually_exclusive_group()
     kinds.add_argument(
         "--rollout", action="store_true", help="follow attention through all layers up to --layer"
     )
     kinds.add_argument(
         "--pca", action="store_true", help="colour patches by what they are, alike in all images"
     )
-    add_output_style(command)
-    command.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> Report:
-    from ..attention import AttentionDisplay
-    from ..images import list_images
+    from ..attention import AttentionDisplay, PatchAttentionInspector
+    from ..images import ImageDecodeError
     from ..utils import Progress
 
-    paths = list_images(arguments.images, pattern=arguments.pattern, image_col=arguments.image_col)[
-        : arguments.limit
-    ].tolist()
-    inspector = _inspector(arguments)
+    paths = list_source(arguments)[: arguments.limit].tolist()
+    inspector = PatchAttentionInspector(**given(arguments, _INSPECTOR))
     arguments.output.mkdir(parents=True, exist_ok=True)
-    readable, skipped = _split_readable(paths)
-    if not readable:
-        raise all_skipped(skipped)
-    targets = list(_targets(readable, arguments.output))
+    skipped: list[dict[str, Any]] = []
+    if arguments.pca:  # learns from all images before it draws the first
+        paths, skipped = _split_readable(paths)
+        if paths:
+            inspector.fit(paths)
+    targets = list(_targets(paths, arguments.output))
     _refuse_inputs(targets, paths)
-    if arguments.pca:
-        inspector.fit(readable)
     kind = "rollout" if arguments.rollout else "pca" if arguments.pca else "overlay"
     written = []
-    bar = Progress(len(readable), "Drawing", "img", shown=show_progress(arguments))
-    with bar:
-        for path, target in zip(readable, targets, strict=True):
-            display = AttentionDisplay.from_estimator(inspector, path, kind=kind)
-            display.save(target)
-            written.append(str(target))
+    with Progress(len(paths), "Drawing", "img", shown=show_progress(arguments)) as bar:
+        for path, target in zip(paths, targets, strict=True):
+            try:
+                AttentionDisplay.from_estimator(inspector, path, kind=kind).save(target)
+                written.append(str(target))
+            except ImageDecodeError as error:
+                skipped.append({"image_id": path, "cause": error.reason})
             bar.update(1)
+    if not written:
+        raise all_skipped(skipped)
     text = f"{arguments.output}: {len(written)} pictures"
     data = {"output": str(arguments.output), "n_images": len(written), "pictures": written}
     return Report(text, data, skipped)
-
-
-def _inspector(arguments: argparse.Namespace) -> "PatchAttentionInspector":
-    from ..attention import PatchAttentionInspector
-
-    return PatchAttentionInspector(
-        arguments.model,
-        revision=arguments.revision,
-        layer=arguments.layer,
-        head=arguments.head,
-        image_size=arguments.image_size,
-        device=arguments.device,
-        dtype=arguments.dtype,
-        batch_size=arguments.batch_size,
-        num_workers=arguments.num_workers,
-    )
 
 
 def _refuse_inputs(targets: list[Path], paths: list[str]) -> None:

@@ -1,13 +1,65 @@
-"""What a command found out, as text or as JSON."""
+"""What commands read and what they found out, with the images that were left out."""
 
 import json
 import sys
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-__all__ = ["Report", "all_skipped"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
+__all__ = ["Loaded", "Report", "all_skipped", "leave_out", "load"]
+
+_BLOCK = 65_536
 _SHOWN = 20
+
+
+class Loaded(NamedTuple):
+    """Rows of numbers, the images that they belong to, and the images that have none.
+
+    `numbers` are those of the rows in the file, where rows that are missing count too.
+    """
+
+    rows: "NDArray[np.floating]"
+    paths: list[str]
+    numbers: "NDArray[np.intp]"
+    model_name: str
+    skipped: list[dict[str, Any]]
+
+
+def load(path: Path) -> Loaded:
+    """Read embeddings, leaving out rows that have no numbers."""
+    from ..io import load_embeddings, open_shards
+
+    found = open_shards(path) if path.is_dir() else load_embeddings(path)
+    if len(found.embeddings) == 0:
+        raise ValueError(f"{str(path)!r} holds no embeddings.")
+    loaded = leave_out(found)
+    if len(loaded.rows) == 0:
+        raise ValueError(f"{str(path)!r} holds no row without NaN or infinity.")
+    return loaded
+
+
+def leave_out(found: Any) -> Loaded:
+    """Leave rows of NaN or infinity out of embeddings or shards."""
+    import numpy as np
+
+    rows = found.embeddings
+    # In blocks, since the rows may be more than fit into memory.
+    starts = range(0, len(rows), _BLOCK)
+    finite = np.concatenate([np.isfinite(rows[s : s + _BLOCK]).all(axis=1) for s in starts])
+    if finite.all():
+        return Loaded(rows, found.image_ids, np.arange(len(rows)), found.model_name, [])
+    causes = {error["row"]: error["cause"] for error in getattr(found, "errors", [])}
+    skipped = [
+        {"image_id": found.image_ids[row], "cause": causes.get(row, "its embedding has no numbers")}
+        for row in np.flatnonzero(~finite).tolist()
+    ]
+    numbers = np.flatnonzero(finite)
+    paths = [found.image_ids[number] for number in numbers.tolist()]
+    return Loaded(rows[finite], paths, numbers, found.model_name, skipped)
 
 
 @dataclass

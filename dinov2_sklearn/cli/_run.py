@@ -5,52 +5,63 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._options import Commands, add_output_style, add_source, make_command
+from ._options import Command, Commands, list_source
 from ._report import Report
 
 if TYPE_CHECKING:
     import numpy as np
 
 
+__all__ = ["add_to"]
+
+
 def add_to(commands: Commands) -> None:
     """Add the command."""
-    command = make_command(
+    command = Command(
         commands,
         "run",
         "put new images through a fitted pipeline that was saved with joblib",
         "Writes selection.csv where the pipeline ends in a choice of images, else output.npz with "
         "a row an image. Loading a joblib file runs code: only load what you trust.",
+        _run,
     )
-    command.add_argument("pipeline", type=Path, metavar="PIPELINE.joblib")
-    add_source(command)
-    command.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="folder for the results"
-    )
-    add_output_style(command)
-    command.set_defaults(run=_run)
+    command.parser.add_argument("pipeline", type=Path, metavar="PIPELINE.joblib")
+    command.add_source()
+    command.option("--output", Path, "DIR", "folder for the results", required=True)
 
 
 def _run(arguments: argparse.Namespace) -> Report:
     import numpy as np
 
-    from ..images import list_images
-    from ..selection import DiversitySampler
+    from ..io import save_embeddings
+    from ..selection import DiversitySampler, write_selection
 
     steps = _steps(_load(arguments.pipeline))
-    paths = list_images(arguments.input, pattern=arguments.pattern, image_col=arguments.image_col)
+    paths = list_source(arguments)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    ends_in_choice = bool(steps) and isinstance(steps[-1], DiversitySampler)
-    rows, numbers = _transform(steps[:-1] if ends_in_choice else steps, paths)
-    missing = np.setdiff1d(np.arange(len(paths)), numbers)
-    skipped = [
-        {"image_id": paths[i], "cause": "the pipeline made no numbers of it"} for i in missing
-    ]
+    sampler = steps.pop() if steps and isinstance(steps[-1], DiversitySampler) else None
+    rows, numbers = _transform(steps, paths)
     if len(numbers) == 0:
         raise ValueError(f"The pipeline made no numbers of any of the {len(paths)} images.")
-    if ends_in_choice:
-        picked = steps[-1].select(rows)
-        return _write_choice(arguments.output, paths[numbers], numbers, picked, skipped)
-    return _write_rows(arguments.output, paths[numbers], rows, skipped)
+    cause = "the pipeline made no numbers of it"
+    missing = np.delete(paths, numbers).tolist()
+    skipped = [{"image_id": path, "cause": cause} for path in missing]
+    paths = paths[numbers]
+    if sampler is None:
+        values = np.asarray(rows)
+        if values.ndim != 2 or values.dtype.kind not in "fiu":
+            raise ValueError("The pipeline does not turn images into rows of numbers.")
+        output = arguments.output / "output.npz"
+        save_embeddings(output, values, paths, model_name="pipeline")
+        data = {"n_images": len(paths), "n_features": values.shape[1]}
+        text = f"{output}: {len(paths)} images, {values.shape[1]} features"
+    else:
+        picked = sampler.select(rows)
+        output = arguments.output / "selection.csv"
+        write_selection(output, paths, picked, rows=numbers)
+        data = {"n_images": len(paths), "n_picks": len(picked), "picks": paths[picked].tolist()}
+        text = f"{output}: {len(picked)} of {len(paths)} images"
+    return Report(text, {"output": str(output), **data}, skipped)
 
 
 def _steps(estimator: Any) -> list[Any]:
@@ -103,33 +114,3 @@ def _transform(steps: list[Any], paths: "np.ndarray") -> tuple[Any, "np.ndarray"
                 if not kept.any():
                     break
     return rows, numbers
-
-
-def _write_choice(
-    folder: Path, paths: "np.ndarray", numbers: "np.ndarray", picked: "np.ndarray", skipped: list
-) -> Report:
-    from ..selection import write_selection
-
-    output = folder / "selection.csv"
-    write_selection(output, paths.tolist(), picked, rows=numbers)
-    data = {
-        "output": str(output),
-        "n_images": len(paths),
-        "n_picks": len(picked),
-        "picks": paths[picked].tolist(),
-    }
-    return Report(f"{output}: {len(picked)} of {len(paths)} images", data, skipped)
-
-
-def _write_rows(folder: Path, paths: "np.ndarray", rows: Any, skipped: list) -> Report:
-    import numpy as np
-
-    from ..io._embeddings import save_embeddings
-
-    values = np.asarray(rows)
-    if values.ndim != 2 or values.dtype.kind not in "fiu":
-        raise ValueError("The pipeline does not turn images into rows of numbers.")
-    output = folder / "output.npz"
-    save_embeddings(output, values, paths, model_name="pipeline")
-    data = {"output": str(output), "n_images": len(paths), "n_features": values.shape[1]}
-    return Report(f"{output}: {len(paths)} images, {values.shape[1]} features", data, skipped)

@@ -1,125 +1,67 @@
 """``dinov2-sklearn select``."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..utils import warn
-from ._embeddings import add_embeddings, load
-from ._options import (
-    Commands,
-    add_output_style,
-    add_root,
-    check_output,
-    count,
-    count_or_share,
-    make_command,
-    share,
-)
-from ._report import Report
+from ._options import Command, Commands, check_output, count, count_or_share, given, share
+from ._report import Report, load
 
+__all__ = ["add_to"]
+
+_SAMPLER = "selection._sampler.DiversitySampler"
 _ON_SHEET = 100
-# What tells a contact sheet from other images: EXIF's tag "Software".
-_SOFTWARE_TAG, _SOFTWARE = 0x0131, "dinov2-sklearn select --contact-sheet"
 _SHEETS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 
 
 def add_to(commands: Commands) -> None:
     """Add the command."""
-    command = make_command(
+    command = Command(
         commands,
         "select",
         "pick a diverse subset of embedded images",
         "They are written in the order in which to label them; `hybrid` puts typical images first.",
+        _run,
     )
-    add_embeddings(command)
-    command.add_argument(
-        "--output", required=True, type=Path, metavar="P", help="a .csv, .txt or .json to write"
-    )
-    command.add_argument(
-        "--n",
-        required=True,
-        type=count_or_share,
-        metavar="N",
-        help="how many to pick, or a share such as 0.1",
-    )
-    command.add_argument(
-        "--strategy",
-        choices=("hybrid", "fps", "cluster", "random"),
-        default="hybrid",
-        help="typical images then far ones, far ones alone, by cluster, or at random "
-        "(default: %(default)s)",
-    )
-    command.add_argument(
-        "--n-clusters", type=count, metavar="K", help="clusters to look for (default: by the data)"
-    )
-    command.add_argument(
-        "--fps-ratio",
-        type=share,
-        default=0.3,
-        metavar="SHARE",
-        help="hybrid's share of far picks (default: %(default)s)",
-    )
-    command.add_argument(
-        "--metric",
-        choices=("euclidean", "cosine"),
-        default="euclidean",
-        help="distance between embeddings (default: %(default)s)",
-    )
-    command.add_argument(
-        "--seed", type=int, default=42, metavar="N", help="of what is random (default: %(default)s)"
-    )
-    command.add_argument(
-        "--exclude",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="selection of an earlier round, in any format: counts as labelled, is extended and "
-        "not picked again; may be repeated",
-    )
-    command.add_argument(
-        "--format",
-        choices=("csv", "txt", "json", "coco", "label-studio"),
-        help="default: by the extension of --output",
-    )
-    add_root(command)
-    command.add_argument(
-        "--copy-to", type=Path, metavar="DIR", help="gather the picked images here as well"
-    )
-    command.add_argument(
-        "--copy-mode",
-        choices=("copy", "symlink", "hardlink"),
-        default="copy",
-        help="how they are gathered (default: %(default)s)",
-    )
-    command.add_argument(
-        "--contact-sheet",
-        type=Path,
-        metavar="P",
-        help=f"draw the first {_ON_SHEET} picks side by side as well: a .jpg, .png or .webp",
-    )
-    add_output_style(command)
-    command.set_defaults(run=_run)
+    command.add_embeddings()
+    command.option("--output", Path, "P", "a .csv, .txt or .json to write", required=True)
+    how_many = "how many to pick, or a share such as 0.1"
+    command.option("--n", count_or_share, "N", how_many, required=True)
+    parameter = partial(command.parameter, _SAMPLER)
+    what = "typical images then far ones, far ones alone, by cluster, or at random"
+    parameter("strategy", ("hybrid", "fps", "cluster", "random"), None, what)
+    parameter("n_clusters", count, "K", "clusters to look for (default: by the data)")
+    parameter("fps_ratio", share, "SHARE", "hybrid's share of far picks")
+    parameter("metric", ("euclidean", "cosine"), None, "distance between embeddings")
+    parameter("random_state", int, "N", "of what is random", flag="--seed")
+    which = "selection of an earlier round, in any format: counts as labelled, is extended and "
+    which += "not picked again; may be repeated"
+    command.option("--exclude", [Path], "FILE", which, default=[])
+    formats = ("csv", "txt", "json", "coco", "label-studio")
+    command.option("--format", formats, None, "default: by the extension of --output")
+    command.add_root()
+    command.option("--copy-to", Path, "DIR", "gather the picked images here as well")
+    modes = ("copy", "symlink", "hardlink")
+    command.option("--copy-mode", modes, None, "how they are gathered", default="copy")
+    what = f"draw the first {_ON_SHEET} picks side by side as well: a .jpg, .png or .webp"
+    command.option("--contact-sheet", Path, "P", what)
+    command.switch("--force", "replace a contact sheet that is there already")
 
 
 def _run(arguments: argparse.Namespace) -> Report:
-    from ..selection import DiversitySampler, write_selection
+    from ..selection import DiversitySampler, copy_images, write_selection
 
     inputs = [arguments.embeddings, *arguments.exclude]
     check_output(arguments.output, *inputs)
     if arguments.contact_sheet is not None:
-        _check_sheet(arguments.contact_sheet, arguments.output, *inputs)
+        _check_sheet(arguments, *inputs)
     rows, paths, numbers, model_name, skipped = load(arguments.embeddings)
     preselected = _preselected(arguments, paths)
-    sampler = DiversitySampler(
-        arguments.n,
-        strategy=arguments.strategy,
-        n_clusters=arguments.n_clusters,
-        fps_ratio=arguments.fps_ratio,
-        metric=arguments.metric,
-        random_state=arguments.seed,
-    ).fit(rows, preselected=preselected)
+    sampler = DiversitySampler(arguments.n, **given(arguments, _SAMPLER))
+    sampler.fit(rows, preselected=preselected)
     settings = {"model_name": model_name, "embeddings": str(arguments.embeddings)}
     write_selection(
         arguments.output,
@@ -142,67 +84,58 @@ def _run(arguments: argparse.Namespace) -> Report:
     text = f"{arguments.output}: {len(picked)} of {len(paths)} images, covering radius "
     text += f"{sampler.covering_radius_:.4g}"
     if arguments.copy_to is not None:
-        data["copies"] = _copy(arguments, picked)
+        with _after_selection(arguments, "images could not all be gathered"):
+            data["copies"] = copy_images(picked, arguments.copy_to, mode=arguments.copy_mode)
         text += f"\n{arguments.copy_to}: the images"
     if arguments.contact_sheet is not None:
         data["contact_sheet"] = str(arguments.contact_sheet)
-        skipped = [*skipped, *_draw_sheet(arguments, picked)]
+        skipped = [*skipped, *_draw_sheet(arguments, picked, paths)]
         text += f"\n{arguments.contact_sheet}: how they look"
     return Report(text, data, skipped)
 
 
-def _check_sheet(sheet: Path, *others: Path) -> None:
+def _check_sheet(arguments: argparse.Namespace, *inputs: Path) -> None:
+    sheet: Path = arguments.contact_sheet
     if sheet.suffix.lower() not in _SHEETS:
         raise ValueError(
             f"--contact-sheet {str(sheet)!r} must end in {' or '.join(_SHEETS)}: the extension "
             "says the format."
         )
-    check_output(sheet, *others, option="--contact-sheet")
-    _refuse_other(sheet)
+    check_output(sheet, arguments.output, *inputs, option="--contact-sheet")
+    _refuse_other(arguments, [])
 
 
-def _refuse_other(sheet: Path) -> None:
-    """Refuse to write over an image that is no contact sheet: it may be one of a collection."""
-    from PIL import Image
-
-    if not sheet.exists():
-        return
-    try:
-        with Image.open(sheet) as image:
-            is_ours = image.getexif().get(_SOFTWARE_TAG) == _SOFTWARE
-    except Exception:  # whatever Pillow says of it, it is none of ours
-        is_ours = False
-    if not is_ours:
+def _refuse_other(arguments: argparse.Namespace, paths: list[str]) -> None:
+    """Refuse to write over another file: it may be an image of the collection."""
+    sheet: Path = arguments.contact_sheet
+    if sheet.exists() and not arguments.force:
         raise FileExistsError(
-            f"--contact-sheet {str(sheet)!r} exists and is no contact sheet. Name another file, or "
-            "remove it first."
+            f"--contact-sheet {str(sheet)!r} exists. Name another file, or replace it with --force."
+        )
+    real = sheet.resolve()
+    if any(Path(path).resolve() == real for path in paths if path.endswith(real.name)):
+        raise FileExistsError(
+            f"--contact-sheet {str(sheet)!r} is one of the images. Name another file."
         )
 
 
-def _draw_sheet(arguments: argparse.Namespace, picked: list[str]) -> list[dict[str, Any]]:
+def _draw_sheet(
+    arguments: argparse.Namespace, picked: list[str], paths: list[str]
+) -> list[dict[str, Any]]:
     """Write the sheet, and return the images that are missing on it."""
-    from PIL import Image
-
     from ..drawing._contact_sheet import draw_sheet
-    from ..utils import atomic_write
+    from ..utils import atomic_write, warn
 
     shown = picked[:_ON_SHEET]
     title = f"{len(picked)} picks, in order" if len(picked) > 1 else "1 pick"
     if len(shown) < len(picked):
         title = f"The first {len(shown)} of {title}"
     file: Path = arguments.contact_sheet
-    try:
-        _refuse_other(file)  # which may have been gathered just now
+    with _after_selection(arguments, "contact sheet could not be written"):
+        _refuse_other(arguments, paths)  # it may have been gathered just now
         sheet, errors = draw_sheet(shown, title=title)
-        mark = Image.Exif()
-        mark[_SOFTWARE_TAG] = _SOFTWARE
         with atomic_write(file) as stream:
-            sheet.save(stream, _SHEETS[file.suffix.lower()], quality=90, exif=mark)
-    except OSError as error:
-        raise OSError(
-            f"The selection is in {str(arguments.output)!r}, but its contact sheet could not be "
-            f"written: {error}"
-        ) from error
+            sheet.save(stream, _SHEETS[file.suffix.lower()], quality=90)
     if errors:
         warn(
             f"{len(errors)} of {len(shown)} images on {str(file)!r} are grey: they cannot be read "
@@ -211,21 +144,21 @@ def _draw_sheet(arguments: argparse.Namespace, picked: list[str]) -> list[dict[s
     return [{"image_id": error.source, "cause": error.reason} for error in errors]
 
 
-def _copy(arguments: argparse.Namespace, picked: list[str]) -> list[str]:
-    from ..selection import copy_images
-
+@contextmanager
+def _after_selection(arguments: argparse.Namespace, failure: str) -> Iterator[None]:
+    """Say of what fails afterwards that the selection is there."""
     try:
-        return copy_images(picked, arguments.copy_to, mode=arguments.copy_mode)
+        yield
     except OSError as error:
         raise OSError(
-            f"The selection is in {str(arguments.output)!r}, but its images could not all be "
-            f"gathered: {error}"
+            f"The selection is in {str(arguments.output)!r}, but its {failure}: {error}"
         ) from error
 
 
 def _preselected(arguments: argparse.Namespace, paths: list[str]) -> list[int]:
     from ..selection import read_selection
     from ..selection.files import find_rows
+    from ..utils import warn
 
     excluded: set[int] = set()
     for file in arguments.exclude:

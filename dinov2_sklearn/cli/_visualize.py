@@ -1,90 +1,56 @@
 """``dinov2-sklearn visualize``."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
-from ._embeddings import add_embeddings, load
-from ._options import Commands, add_output_style, add_root, check_output, count, make_command, share
-from ._report import Report
+from ._options import Command, Commands, check_output, count, given, share
+from ._report import Report, load
 
+__all__ = ["add_to"]
+
+_PROJECTOR = "projection._projector.UMAPProjector"
 _PAGES = (".html", ".htm")
 
 
 def add_to(commands: Commands) -> None:
     """Add the command."""
-    command = make_command(
+    command = Command(
         commands,
         "visualize",
         "draw the map of embedded images",
         "A picture, or a page to explore in a browser.",
+        _run,
     )
-    add_embeddings(command)
-    command.add_argument(
-        "--output",
-        required=True,
-        type=Path,
-        metavar="P",
-        help="a .png, .jpg, .svg or .pdf; or a .html to explore",
-    )
-    command.add_argument(
-        "--interactive", action="store_true", help="require a page; a .html is one anyway"
-    )
-    command.add_argument(
-        "--show-images", action="store_true", help="keep a thumbnail of each image in the page"
-    )
-    command.add_argument(
-        "--n-clusters", type=count, metavar="K", help="colour the map by so many clusters"
-    )
-    command.add_argument(
-        "--n-neighbors",
-        type=count,
-        default=15,
-        metavar="N",
-        help="how far the map looks around each image (default: %(default)s)",
-    )
-    command.add_argument(
-        "--min-dist",
-        type=share,
-        default=0.1,
-        metavar="D",
-        help="how close together points may lie (default: %(default)s)",
-    )
-    command.add_argument(
-        "--metric",
-        choices=("cosine", "euclidean"),
-        default="cosine",
-        help="distance between embeddings (default: %(default)s)",
-    )
-    command.add_argument("--title", metavar="TEXT", help="a line above the map")
-    command.add_argument(
-        "--width", type=float, default=12, metavar="INCHES", help="default: %(default)s"
-    )
-    command.add_argument(
-        "--height", type=float, default=10, metavar="INCHES", help="default: %(default)s"
-    )
-    command.add_argument("--dpi", type=count, default=150, metavar="N", help="default: %(default)s")
-    command.add_argument(
-        "--dot-size", type=float, default=50, metavar="AREA", help="default: %(default)s"
-    )
-    command.add_argument("--colormap", metavar="NAME", help="a matplotlib colour map")
-    command.add_argument(
+    command.add_embeddings()
+    what = "a .png, .jpg, .svg or .pdf; or a .html to explore"
+    command.option("--output", Path, "P", what, required=True)
+    command.switch("--interactive", "require a page; a .html is one anyway")
+    command.switch("--show-images", "keep a thumbnail of each image in the page")
+    command.option("--n-clusters", count, "K", "colour the map by so many clusters")
+    parameter = partial(command.parameter, _PROJECTOR)
+    parameter("n_neighbors", count, "N", "how far the map looks around each image")
+    parameter("min_dist", share, "D", "how close together points may lie")
+    parameter("metric", ("cosine", "euclidean"), None, "distance between embeddings")
+    parameter("random_state", int, "N", "of the layout", flag="--seed")
+    command.option("--title", str, "TEXT", "a line above the map")
+    command.option("--width", float, "INCHES", "of a picture", default=12)
+    command.option("--height", float, "INCHES", "of a picture", default=10)
+    command.option("--dpi", count, "N", "dots an inch of a picture", default=150)
+    command.option("--dot-size", float, "AREA", "of a point, in square points", default=50)
+    command.option("--colormap", str, "NAME", "a matplotlib colour map")
+    command.parser.add_argument(
         "--axes",
         action=argparse.BooleanOptionalAction,
         default=False,
         help="draw the axes, whose numbers have no meaning of their own (default: none)",
     )
-    command.add_argument(
-        "--seed", type=int, default=42, metavar="N", help="of the layout (default: %(default)s)"
-    )
-    command.add_argument(
-        "--selection", type=Path, metavar="FILE", help="circle the picks of `select`"
-    )
-    add_root(command)
-    add_output_style(command)
-    command.set_defaults(run=_run)
+    command.option("--selection", Path, "FILE", "circle the picks of `select`")
+    command.add_root()
 
 
 def _run(arguments: argparse.Namespace) -> Report:
+    from ..drawing._figures import check_extension
     from ..projection import ProjectionDisplay, UMAPProjector
     from ..selection import load_selection
 
@@ -94,18 +60,17 @@ def _run(arguments: argparse.Namespace) -> Report:
         raise ValueError(f"--interactive writes a .html, and --output is {str(output)!r}.")
     inputs = [path for path in (arguments.embeddings, arguments.selection) if path is not None]
     check_output(output, *inputs)
+    if not is_page:
+        check_extension(output)
     rows, paths, _, _, skipped = load(arguments.embeddings)
     if len(rows) < 3:
         raise ValueError(f"A map needs 3 images or more, and there are {len(rows)}.")
-    selected = None
-    if arguments.selection is not None:
-        selected = load_selection(arguments.selection, paths, root=arguments.root)
-    projector = UMAPProjector(
-        n_neighbors=min(arguments.n_neighbors, max(1, len(rows) - 1)),
-        min_dist=arguments.min_dist,
-        metric=arguments.metric,
-        random_state=arguments.seed,
-    ).fit(rows)
+    file, selected = arguments.selection, None
+    if file is not None:
+        selected = load_selection(file, paths, root=arguments.root)
+    projector = UMAPProjector(**given(arguments, _PROJECTOR))
+    projector.n_neighbors = min(projector.n_neighbors, len(rows) - 1)
+    projector.fit(rows)
     labels = None
     if arguments.n_clusters is not None:
         labels = projector.cluster(arguments.n_clusters)

@@ -1,5 +1,6 @@
-"""The installed command, run as a process: every option, and a round of work from end to end."""
+"""The command: every option, and a round of work from end to end."""
 
+import inspect
 import json
 import os
 import re
@@ -24,7 +25,8 @@ from dinov2_sklearn import (
     load_selection,
     open_shards,
 )
-from dinov2_sklearn.cli import _COMMANDS, _parser
+from dinov2_sklearn.cli import _COMMANDS, _parser, main
+from dinov2_sklearn.cli._options import _defaults, given
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +49,7 @@ PAGE = "visualize --embeddings all.npz --output map.html --interactive --show-im
 SELECT = (
     "select --embeddings all.npz --output picks.csv --n 3 --strategy hybrid --n-clusters 2 "
     "--fps-ratio 0.5 --metric cosine --seed 1 --copy-to picked --copy-mode symlink "
-    "--contact-sheet picks.jpg --json --quiet"
+    "--contact-sheet picks.jpg --force --json --quiet"
 )
 AGAIN = (
     "select --embeddings all.npz --output more.json --n 0.4 --exclude picks.csv --format "
@@ -81,12 +83,27 @@ def desk(tmp_path, image_folder, tiny_dinov2, monkeypatch):
     return tmp_path
 
 
-def run(line, *, status=0):
-    """Run the command; return what it printed, as JSON if it was asked for."""
-    arguments = [word.replace("{model}", "./model") for word in line.split()]
-    done = subprocess.run([COMMAND, *arguments], capture_output=True, text=True)
+@pytest.fixture
+def run(capsys):
+    """Run a command; return what it printed, as JSON if it was asked for."""
+
+    def run(line, *, status=0):
+        assert main(words(line)) == status
+        out, err = capsys.readouterr()
+        return json.loads(out) if "--json" in line else out + err
+
+    return run
+
+
+def run_process(line, *, status=0):
+    """Run the installed command; return what it printed on standard output."""
+    done = subprocess.run([COMMAND, *words(line)], capture_output=True, text=True)
     assert done.returncode == status, done.stderr
-    return json.loads(done.stdout) if "--json" in arguments else done.stdout + done.stderr
+    return done.stdout
+
+
+def words(line):
+    return [word.replace("{model}", "./model") for word in line.split()]
 
 
 def test_every_option_is_run_here():
@@ -99,8 +116,8 @@ def test_every_option_is_run_here():
         assert options - {"-h", "--help"} <= used
 
 
-def test_a_round_of_work(desk, image_folder):
-    found = run(EXTRACT_ALL)
+def test_a_round_of_work(desk, run):
+    found = json.loads(run_process(EXTRACT_ALL))
     assert found["n_images"] == 10
     embeddings = load_embeddings("all.npz")
     assert embeddings.embeddings.shape == (10, 4 * 32)
@@ -138,7 +155,7 @@ def test_a_round_of_work(desk, image_folder):
     assert Path("map.html").stat().st_size < with_images - 5000
 
 
-def test_pictures_of_attention(desk):
+def test_pictures_of_attention(desk, run):
     found = run(PATCHES, status=3)
     assert found["n_images"] == 1  # of the first two, one is bad
     text = run(ROLLOUT)
@@ -152,7 +169,7 @@ def test_pictures_of_attention(desk):
         }
 
 
-def test_pipeline_of_yesterday(desk):
+def test_pipeline_of_yesterday(desk, run):
     import joblib
     from sklearn.pipeline import Pipeline
 
@@ -173,7 +190,7 @@ def test_pipeline_of_yesterday(desk):
     assert load_embeddings("night/output.npz").embeddings.shape == (10, 2)
 
 
-def test_models():
+def test_models(run):
     models = {entry["name"]: entry for entry in run(MODELS)["models"]}
     assert models["base"]["dim"] == 768
     assert models["offline"]["cached"]
@@ -214,8 +231,11 @@ def test_reader_that_has_seen_enough():
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
-def test_completion(shell):
-    script = run(f"--print-completion {shell}")
+def test_completion(shell, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--print-completion", shell])
+    assert not stop.value.code
+    script = capsys.readouterr().out
     assert "extract" in script
     if shell == "bash":
         subprocess.run(["bash", "-n"], input=script, text=True, check=True)
@@ -229,14 +249,17 @@ def test_as_a_module(desk):
 @pytest.mark.parametrize(
     ("line", "estimator"),
     [
-        ("extract --input a --output b", DINOv2Transformer()),
-        ("select --embeddings a --output b --n 1", DiversitySampler()),
-        ("visualize --embeddings a --output b", UMAPProjector()),
-        ("patches --images a --output b", PatchAttentionInspector()),
+        ("extract --input a --output b", DINOv2Transformer),
+        ("select --embeddings a --output b --n 1", DiversitySampler),
+        ("visualize --embeddings a --output b", UMAPProjector),
+        ("patches --images a --output b", PatchAttentionInspector),
     ],
 )
 def test_defaults_are_those_of_the_estimators(line, estimator):
-    arguments = vars(_parser().parse_args(line.split()))
-    for name, value in estimator.get_params().items():
-        if name in arguments and name not in ("layer", "on_error"):
-            assert arguments[name] == value, name
+    owner = f"{estimator.__module__}.{estimator.__name__}".removeprefix("dinov2_sklearn.")
+    assert given(_parser().parse_args(line.split()), owner) == {}
+    # What help tells of them is read from the source.
+    signature = inspect.signature(estimator).parameters
+    defaults = _defaults(owner)
+    assert len(defaults) > len(signature) / 2
+    assert defaults == {name: signature[name].default for name in defaults}

@@ -2,7 +2,6 @@
 
 import os
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -111,7 +110,7 @@ def desk(tmp_path, monkeypatch):
         ("patches --images missing --output to", "missing"),
         ("patches --images folder --output to", "No images in the folder"),
         ("run missing.joblib --input folder --output to", "no pipeline"),
-        ("patches --images only.txt --output to", "None of the 1 images.*text.jpg"),
+        ("patches --images only.txt --output to --model MODEL", "None of the 1 images.*text.jpg"),
         ("extract --input only.txt --output a.npz --model MODEL", "None of the 1 images.*text.jpg"),
         ("run damaged.npz --input folder --output to", "cannot be loaded"),
     ],
@@ -137,24 +136,26 @@ def test_a_contact_sheet_replaces_no_image(desk, capsys):
     line = "select --embeddings good.npz --n 20 --output"
     for sheet in ("3.jpg", "link.jpg", "text.jpg"):
         assert main([*line.split(), "none.csv", "--contact-sheet", sheet]) == 1
-        assert f"{sheet!r} exists and is no contact sheet" in capsys.readouterr().err
+        assert f"{sheet!r} exists. Name another file, or" in capsys.readouterr().err
     assert not Path("none.csv").exists()
-    # Links that were gathered lead to the images, too.
+    # Links that were gathered lead to the images, which no --force replaces.
     Path("to").mkdir()
     line += " all.csv --copy-to to --copy-mode symlink --contact-sheet to/3.jpg"
-    assert main(line.split()) == 1
-    message = capsys.readouterr().err
-    assert "selection is in 'all.csv', but its contact sheet could not be written" in message
+    for more, why in (("", "exists"), (" --force", "is one of the images")):
+        assert main((line + more).split()) == 1
+        message = capsys.readouterr().err
+        assert "selection is in 'all.csv', but its contact sheet could not be written" in message
+        assert why in message
     assert Path("3.jpg").read_bytes() == before
 
 
 @pytest.mark.parametrize("sheet", ["sheet.jpg", "sheet.png", "sheet.webp"])
-def test_a_contact_sheet_of_an_earlier_round_is_replaced(desk, capsys, sheet):
+def test_a_contact_sheet_is_replaced_by_force(desk, capsys, sheet):
     for i in range(0, 20, 2):
         Image.new("RGB", (60, 60), (i, 0, 0)).save(f"{i}.jpg")
-    for n in (20, 6):
+    for n, force in ((20, ""), (6, "--force")):
         line = f"select --embeddings good.npz --n {n} --output all.csv --contact-sheet {sheet}"
-        assert main(line.split()) == 3
+        assert main([*line.split(), *force.split()]) == 3
         message = capsys.readouterr().err
         assert f"of {n} images on {sheet!r} are grey" in message
         assert ".jpg: no such file" in message
@@ -171,37 +172,33 @@ def test_a_name_that_the_format_cannot_hold_is_told_before_the_work(desk, capsys
     assert not list(desk.glob("a.parquet*"))
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "extract --input a.jpg --output out.npz --model MODEL",
+def test_a_full_disk_is_told_and_leaves_what_was_there(desk, tiny_dinov2):
+    import joblib
+
+    joblib.dump(DINOv2Transformer(tiny_dinov2), "pipe.joblib")
+    lines = [
+        f"extract --input a.jpg --output out.npz --model {tiny_dinov2}",
         "visualize --embeddings good.npz --output out.html",
         "visualize --embeddings good.npz --output out.png",
         "select --embeddings good.npz --output out.csv --n 3",
         "select --embeddings good.npz --output out.json --n 3",
-        "patches --images a.jpg --output out --model MODEL",
+        f"patches --images a.jpg --output out --model {tiny_dinov2}",
         "run pipe.joblib --input a.jpg --output out",
-    ],
-)
-def test_a_full_disk_is_told_and_leaves_what_was_there(desk, line, tiny_dinov2):
-    import joblib
-
-    joblib.dump(DINOv2Transformer(tiny_dinov2), "pipe.joblib")
-    earlier = Path(line.split("--output ")[1].split()[0])
-    if earlier.suffix:
-        earlier.write_text("earlier")
+    ]
+    earlier = [Path(f"out.{suffix}") for suffix in ("npz", "html", "png", "csv", "json")]
+    for path in earlier:
+        path.write_text("earlier")
     before = {path.name for path in desk.iterdir()}
-
-    def no_room():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (60, 60))
-
-    command = [sys.executable, "-m", "dinov2_sklearn", *line.replace("MODEL", tiny_dinov2).split()]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=no_room)
-    assert run.returncode == 1, run.stderr
-    assert "File too large" in run.stderr
+    code = (
+        "import resource, sys; from dinov2_sklearn.cli import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60, 60))\n"
+        "print(*[main(line.split()) for line in sys.argv[1:]])"
+    )
+    run = subprocess.run([sys.executable, "-c", code, *lines], capture_output=True, text=True)
+    assert run.stdout.split() == ["1"] * len(lines), run.stderr
+    assert run.stderr.count("File too large") == len(lines)
     assert "Traceback" not in run.stderr
-    if earlier.suffix:
-        assert earlier.read_text() == "earlier"
+    assert {path.read_text() for path in earlier} == {"earlier"}
     # What an extraction has finished waits to be gone on with.
     assert {path.name for path in desk.iterdir()} - before <= {"out", "out.npz.partial"}
 
