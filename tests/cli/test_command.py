@@ -199,7 +199,7 @@ def test_models(run):
 def test_interrupted_extraction_goes_on(desk, image_folder):
     for i in range(400):
         Path(f"photos/{i}.jpg").symlink_to(image_folder[0])
-    line = "extract --input photos --output all.pt --model offline --batch-size 2"
+    line = "extract --input photos --output all.pt --model offline --batch-size 2 --shard-size 2"
     # A pseudo-terminal, since progress is shown on a terminal only.
     controller, terminal = os.openpty()
     termios.tcsetwinsize(terminal, (24, 100))
