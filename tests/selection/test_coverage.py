@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn.datasets import load_digits
 
 from dinov2_sklearn import DiversitySampler
-from dinov2_sklearn.selection.strategies import _coverage
+from dinov2_sklearn.selection.strategies import _coverage, _coverage_at_scale, _strategies
 from dinov2_sklearn.selection.strategies._coverage import cover
 
 
@@ -179,3 +179,55 @@ def test_memory_maps_and_read_only_rows_give_the_same_picks(tmp_path):
     np.testing.assert_array_equal(
         DiversitySampler(40, strategy="coverage").select(mapped), expected
     )
+
+
+def clouds(n, d=16, n_clouds=12, seed=0):
+    rng = np.random.RandomState(seed)
+    centers = 3 * rng.normal(size=(n_clouds, d))
+    return (centers[rng.randint(n_clouds, size=n)] + rng.normal(size=(n, d))).astype(np.float32)
+
+
+@pytest.fixture
+def grouped():
+    """Take small data through what large data goes through."""
+    with (
+        mock.patch.object(_strategies, "EXACT_ROWS", 1000),
+        mock.patch.multiple(_coverage_at_scale, _CELLS=12, _COARSE=600, _FINE=2000),
+    ):
+        yield
+
+
+def test_crossing_the_size_at_which_rows_are_grouped_changes_little(grouped):
+    X = clouds(1001)
+    exact, groups = (DiversitySampler(80, strategy="coverage").fit(rows) for rows in (X[:1000], X))
+    assert hasattr(exact, "representation_bound_")
+    assert not hasattr(groups, "representation_bound_")
+    assert groups.representation_[-1] >= 0.99 * exact.representation_[-1]
+    # What is known of rows is exact on both sides.
+    assert groups.covering_radius_ == groups.score_samples(X).max()
+
+
+def test_groups_lose_little_and_are_nested(grouped):
+    X = clouds(4000)
+    longest = DiversitySampler(120, strategy="coverage").fit(X)
+    shortest = DiversitySampler(50, strategy="coverage").select(X)
+    np.testing.assert_array_equal(shortest, longest.selected_indices_[:50])
+    with mock.patch.object(_strategies, "EXACT_ROWS", 10_000):
+        exact = DiversitySampler(120, strategy="coverage").fit(X)
+    assert longest.representation_[-1] >= 0.98 * exact.representation_[-1]
+    assert len(set(longest.selected_indices_.tolist())) == 120
+
+
+def test_groups_keep_to_what_can_be_picked(grouped):
+    X = clouds(1500)
+    X[200:900] = X[200]
+    weights = np.where(np.arange(1500) < 1200, 1.0, 0.0)
+    preselected = np.arange(0, 1500, 7)
+    sampler = DiversitySampler(60, strategy="coverage", min_distance=3.0)
+    with mock.patch.object(_strategies, "EXACT_ROWS", 500):
+        sampler.fit(X, preselected=preselected, weights=weights)
+    picks = sampler.selected_indices_
+    assert not np.isin(picks, preselected).any()
+    assert (picks < 1200).all()
+    assert np.count_nonzero((picks >= 200) & (picks < 900)) <= 1
+    assert sampler.pick_distances_.min() >= 3.0

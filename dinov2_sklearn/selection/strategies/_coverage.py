@@ -3,7 +3,7 @@
 The functions here are pure and know nothing of estimators or metrics: rows in, indices out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 
 from ...neighbors import (
     Rows,
+    RowSubset,
     absolute_error,
     for_each,
     nearest,
@@ -33,6 +34,9 @@ _PROBES = 256
 _FIRST_BATCH, _LAST_BATCH = 32, 512
 # Gains are equal that differ by no more than rounding may: so many units in the last place.
 _TIE = 128
+
+
+Improve = Callable[[int, NDArray[np.intp], NDArray[np.float64]], tuple[NDArray, NDArray[np.intp]]]
 
 
 class Cover(NamedTuple):
@@ -66,9 +70,12 @@ def cover(
     *,
     candidates: NDArray[np.bool_],
     mass: NDArray[np.float64],
+    references: NDArray | None = None,
+    near: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]] | None = None,
     covered: NDArray | None = None,
     min_sq_distance: float = 0.0,
     n_bounds: int | None = None,
+    improve: Improve | None = None,
 ) -> Cover:
     """Pick rows one by one, each the one that lowers the cost most.
 
@@ -78,19 +85,28 @@ def cover(
     Parameters
     ----------
     X : Rows of shape (n, d), float32 or float64
-        Rows to cover and to pick from, distinct ones. They are copied once, centred.
+        Rows to pick from, and to cover, distinct ones. They are copied once, centred.
     n_picks : int
         How many rows to pick, at most the number of candidates.
     candidates : ndarray of bool of shape (n,)
         Rows that may be picked.
-    mass : ndarray of shape (n,)
+    mass : ndarray of shape (r,)
         Non-negative weights of the rows to be covered.
+    references : ndarray of shape (r, d), default=None
+        What is to be covered in place of X.
+    near : sequence of pairs of arrays of int, default=None
+        Some references, in ascending order throughout, and the candidates that may be near
+        enough to matter to them. All may matter to all if None.
     covered : ndarray of shape (m, d), default=None
         Rows, of X or not, that count as picked before.
     min_sq_distance : float, default=0.0
         No candidate nearer than this to a pick, or to a covered row, is picked.
     n_bounds : int, default=None
         Number of rows up to which `least_costs` goes; `n_picks` if None.
+    improve : callable, default=None
+        Gets the candidate of the largest gain, the references that it may be nearer to than all
+        picks, and their squared distances to these. Returns the row to pick in its place, and
+        those candidates that cannot be picked any more.
 
     Returns
     -------
@@ -131,8 +147,11 @@ def cover(
     .. [2] G. L. Nemhauser, L. A. Wolsey and M. L. Fisher, "An analysis of approximations for
        maximizing submodular set functions", Mathematical Programming 14, 1978.
     """
-    greedy = _Greedy(X, candidates, mass, covered, min_sq_distance, n_bounds or n_picks)
-    return greedy.run(n_picks)
+    greedy = _Greedy(X, candidates, mass, references, min_sq_distance, n_bounds or n_picks)
+    greedy.improve = improve
+    if covered is not None and len(covered):
+        greedy.start_from(covered)
+    return greedy.run(n_picks, near)
 
 
 class _Greedy:
@@ -143,39 +162,52 @@ class _Greedy:
         X: Rows,
         candidates: NDArray[np.bool_],
         mass: NDArray[np.float64],
-        covered: NDArray | None,
+        references: NDArray | None,
         min_sq_distance: float,
         n_bounds: int,
     ):
-        self._n, d = X.shape
-        self._rows = X
         # Products are of centred rows, which keeps their rounding small; differences are not.
-        self._X = X[:] - X[:].mean(axis=0, dtype=np.float64).astype(X.dtype)
+        self._rows, self._references = X, X if references is None else references
+        center = X[:].mean(axis=0, dtype=np.float64).astype(X.dtype)
+        self._X = X[:] - center
         self._norms = np.einsum("ij,ij->i", self._X, self._X)
+        self._R, self._r_norms = self._X, self._norms
+        if references is not None:
+            self._R = references - center
+            self._r_norms = np.einsum("ij,ij->i", self._R, self._R)
         self._mass = mass
         self._weights = mass.astype(X.dtype)
         self._min_sq_distance = min_sq_distance
         # How far a product may be off, at most: for pairs that are settled by differences.
-        self._slack = relative_error(X.dtype, d) * (self._norms + self._norms.max(initial=0))
-        self._slack += absolute_error(X.dtype, d)
+        share, least = relative_error(X.dtype, X.shape[1]), absolute_error(X.dtype, X.shape[1])
+        self._slack = share * (self._r_norms + self._norms.max(initial=0)) + least
+        self.improve: Improve | None = None
         self.picks: list[int] = []
         self.costs: list[float] = []
         self._least_costs = np.zeros(n_bounds)
         # Upper bounds of the gains; -inf for rows that cannot be picked (any more).
         self._gains = np.where(candidates, np.inf, -np.inf)
         # Candidates whose bound was computed before the last pick.
-        self._stale = np.zeros(self._n, dtype=bool)
+        self._stale = np.zeros(len(self._X), dtype=bool)
         self._pairs: _Pairs | None = None
-        self._distances = np.full(self._n, np.inf)
-        self._nearest = np.full(self._n, -1, dtype=np.intp)
-        if covered is not None and len(covered):
-            position, self._distances = nearest(X, covered)
-            self._nearest = position - len(covered)
-            self._gains[self._distances < min_sq_distance] = -np.inf
+        self._distances = np.full(len(self._R), np.inf)
+        self._nearest = np.full(len(self._R), -1, dtype=np.intp)
+        self._cost = np.inf
         # What rounding may leave of a gain that is zero.
         self._noise = 0.0
 
-    def run(self, n_picks: int) -> Cover:
+    def start_from(self, covered: NDArray) -> None:
+        """Count rows as picked before."""
+        position, self._distances = nearest(self._references, covered)
+        self._nearest = position - len(covered)
+        if self._min_sq_distance > 0:
+            rows = np.flatnonzero(self._is_open())
+            close = nearest(RowSubset(self._rows, rows), covered)[1] < self._min_sq_distance
+            self._gains[rows[close]] = -np.inf
+
+    def run(
+        self, n_picks: int, near: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]] | None
+    ) -> Cover:
         """Pick until there are enough."""
         if n_picks and np.isinf(self._distances).any():
             self._take_most_central()
@@ -183,8 +215,9 @@ class _Greedy:
         if self.picks:
             self.costs.append(self._cost)
         if len(self.picks) < n_picks and self._is_open().any():
-            self._keep_pairs_if_few()
-            if self._pairs is None:
+            if near is not None:
+                self._keep_pairs(near)
+            elif not self._keep_pairs_if_few():
                 self._evaluate(np.flatnonzero(self._is_open()))
             self._noise = 64 * np.finfo(np.float64).eps * max(self._gains.max(), 0)
             self._note_bounds()
@@ -202,21 +235,26 @@ class _Greedy:
         return self._gains > -np.inf
 
     def _take_most_central(self) -> None:
-        """Pick the candidate nearest to the mean of all rows."""
-        rows = np.flatnonzero(self._is_open())
-        mass = self._mass if self._mass.any() else np.ones(self._n)
+        """Pick the candidate nearest to the mean of all that is to be covered."""
+        mass = self._mass if self._mass.any() else np.ones(len(self._R))
         # In float64, and in blocks, as every row is looked at.
-        parts = row_blocks(self._n, self._X.shape[1])
-        mean = sum(mass[part] @ self._X[part].astype(np.float64) for part in parts) / mass.sum()
-        sq = np.concatenate([pair_sq_distances(self._X[part], mean) for part in parts])[rows]
-        ties = sq <= sq.min() + _TIE * np.finfo(np.float64).eps * (sq.min() + mean @ mean)
-        self._take(int(rows[ties][0]), np.arange(self._n))
+        parts = row_blocks(len(self._R), self._R.shape[1])
+        mean = sum(mass[part] @ self._R[part].astype(np.float64) for part in parts) / mass.sum()
+        parts = row_blocks(len(self._X), self._X.shape[1])
+        sq_distances = np.concatenate([pair_sq_distances(self._X[part], mean) for part in parts])
+        sq_distances[~self._is_open()] = np.inf
+        least = sq_distances.min()
+        ties = sq_distances <= least + _TIE * np.finfo(np.float64).eps * (least + mean @ mean)
+        self._take(int(np.argmax(ties)), np.arange(len(self._R)))
 
     def _take(self, pick: int, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray]:
         """Pick a row; return which of `rows` it is nearer to than all before, and what they had."""
+        row, barred = self._rows[pick], np.array([pick])
+        if self.improve is not None:
+            row, barred = self.improve(pick, rows, self._distances[rows])
         sq_distances = np.concatenate(
             [
-                pair_sq_distances(self._rows[rows[part]], self._rows[pick])
+                pair_sq_distances(self._references[rows[part]], row)
                 for part in row_blocks(len(rows), self._X.shape[1])
             ]
             or [np.empty(0)]
@@ -227,22 +265,16 @@ class _Greedy:
         self._distances[rows] = sq_distances
         self._nearest[rows] = len(self.picks)
         self.picks.append(pick)
-        self._gains[pick] = -np.inf
-        self._bar_close_to(pick)
+        self._gains[barred] = -np.inf
+        self._bar_close_to(row)
         return rows, before
 
-    def _bar_close_to(self, pick: int) -> None:
+    def _bar_close_to(self, row: NDArray) -> None:
         """Put candidates too close to a pick out of the race."""
-        if self._min_sq_distance <= 0:
-            return
-        rows = np.flatnonzero(self._is_open())
-        rows = rows[self._sq_distances_to(pick)[rows] - self._slack[rows] < self._min_sq_distance]
-        close = pair_sq_distances(self._rows[rows], self._rows[pick]) < self._min_sq_distance
-        self._gains[rows[close]] = -np.inf
-
-    def _sq_distances_to(self, pick: int) -> NDArray:
-        """Squared distances of all rows to one, by products."""
-        return self._norms - 2 * (self._X @ self._X[pick]) + self._norms[pick]
+        if self._min_sq_distance > 0:
+            rows = np.flatnonzero(self._is_open())
+            close = nearest(RowSubset(self._rows, rows), row[None])[1] < self._min_sq_distance
+            self._gains[rows[close]] = -np.inf
 
     def _pick_next(self) -> bool:
         """Pick the candidate of largest gain, unless there is none."""
@@ -254,7 +286,8 @@ class _Greedy:
         tie = _TIE * np.finfo(self._X.dtype).eps * best + self._noise
         pick = int(np.argmax(self._gains >= best - tie))
         if self._pairs is None:
-            rows = np.flatnonzero(self._sq_distances_to(pick) < self._distances + self._slack)
+            by_product = self._r_norms - 2 * (self._R @ self._X[pick]) + self._norms[pick]
+            rows = np.flatnonzero(by_product < self._distances + self._slack)
             rows, before = self._take(pick, rows)
         else:
             rows, before = self._take(pick, self._pairs.rows_of(pick))
@@ -278,10 +311,10 @@ class _Greedy:
 
     def _note_bounds(self) -> None:
         """Bound the cost of any choice by what is left to gain."""
-        n_bounds = min(len(self._least_costs), self._n)
+        n_bounds = min(len(self._least_costs), len(self._gains))
         largest = np.maximum(self._gains, 0)
-        if n_bounds < self._n:
-            largest = np.partition(largest, self._n - n_bounds)[self._n - n_bounds :]
+        if n_bounds < len(largest):
+            largest = np.partition(largest, len(largest) - n_bounds)[-n_bounds:]
         largest = np.sort(largest)[::-1].cumsum()
         least = self._least_costs[:n_bounds]
         np.maximum(least, self._cost - largest, out=least)
@@ -304,14 +337,14 @@ class _Greedy:
     def _evaluate(self, rows: NDArray[np.intp]) -> None:
         """Compute the gains of some candidates."""
         distances = self._distances.astype(self._X.dtype)
-        spare = distances - self._norms
+        spare = distances - self._r_norms
 
         def evaluate(some: NDArray[np.intp]) -> None:
             block, norms = 2 * self._X[some], self._norms[some]
             gains = np.zeros(len(some))
-            for start in range(0, self._n, _REFERENCES):
+            for start in range(0, len(self._R), _REFERENCES):
                 part = slice(start, start + _REFERENCES)
-                table = block @ self._X[part].T
+                table = block @ self._R[part].T
                 table += spare[part]
                 table -= norms[:, None]
                 np.minimum(table, distances[part], out=table)
@@ -324,58 +357,67 @@ class _Greedy:
 
     # All later picks, by the pairs that matter.
 
-    def _keep_pairs_if_few(self) -> None:
+    def _keep_pairs_if_few(self) -> bool:
         """Find all pairs that have a part in a gain, if there is room for them."""
-        probes = np.unique(np.linspace(0, self._n - 1, _PROBES).astype(np.intp))
-        table = self._norms - 2 * (self._X[probes] @ self._X.T)
-        limit = self._distances[probes] + self._slack[probes] - self._norms[probes]
+        n = len(self._R)
+        probes = np.unique(np.linspace(0, n - 1, _PROBES).astype(np.intp))
+        table = self._norms - 2 * (self._R[probes] @ self._X.T)
+        limit = self._distances[probes] + self._slack[probes] - self._r_norms[probes]
         share = np.count_nonzero(table < limit[:, None]) / table.size
         room = max(_PAIRS, _PAIRS_SHARE * self._X.nbytes / 12)
-        if share * self._n**2 > room:
-            return
-        self._pairs = self._find_pairs()
-        gains = self._pairs.gains(self._distances, self._mass)
-        self._gains = np.where(self._is_open(), gains, -np.inf)
+        if share * n * len(self._X) > room:
+            return False
+        everyone = np.arange(len(self._X))
+        self._keep_pairs([(rows, everyone) for rows in _parts(np.arange(n), _CANDIDATES)])
+        return True
 
-    def _find_pairs(self) -> "_Pairs":
+    def _keep_pairs(self, near: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]) -> None:
         found: dict[int, tuple[NDArray, ...]] = {}
 
-        def find(part: slice) -> None:
-            block, norms = -2 * self._X[part], self._norms[part]
-            limit = (self._distances + self._slack)[part].astype(self._X.dtype) - norms
+        def find(i: int) -> None:
+            references, candidates = near[i]
+            block, norms = -2 * self._R[references], self._r_norms[references]
+            limit = (self._distances + self._slack)[references].astype(block.dtype) - norms
             rows, others, values = [], [], []
-            for start in range(0, self._n, _REFERENCES):
-                table = block @ self._X[start : start + _REFERENCES].T
-                table += self._norms[start : start + _REFERENCES]
+            for some in _parts(candidates, _REFERENCES) if len(candidates) else []:
+                table = block @ self._X[_as_slice(some)].T
+                table += self._norms[some]
                 row, other = np.nonzero(table < limit[:, None])
                 rows.append(row)
-                others.append((start + other).astype(np.int32))
+                others.append(some[other].astype(np.int32))
                 values.append(np.maximum(table[row, other] + norms[row], 0))
-            row = np.concatenate(rows)
+            row = np.concatenate(rows) if rows else np.empty(0, dtype=np.intp)
             order = np.argsort(row, kind="stable")
-            counts = np.bincount(row, minlength=len(block))
-            found[part.start] = np.concatenate(others)[order], np.concatenate(values)[order], counts
+            columns = np.concatenate([*others, np.empty(0, dtype=np.int32)])[order]
+            sq_distances = np.concatenate([*values, np.empty(0, dtype=block.dtype)])[order]
+            found[i] = columns, sq_distances, np.bincount(row, minlength=len(block))
 
-        blocks = [
-            slice(start, min(start + _CANDIDATES, self._n))
-            for start in range(0, self._n, _CANDIDATES)
-        ]
-        for_each(find, blocks)
+        for_each(find, range(len(near)))
         others, values, counts = (
-            np.concatenate([found[part.start][i] for part in blocks]) for i in range(3)
+            np.concatenate([found[i][part] for i in range(len(near))]) for part in range(3)
         )
-        return _Pairs(others, values, counts, len(self.picks))
+        self._pairs = _Pairs(others, values, counts, len(self._X), len(self.picks))
+        gains = self._pairs.gains(self._distances, self._mass)
+        self._gains = np.where(self._is_open(), gains, -np.inf)
 
 
 class _Pairs:
     """The pairs of a row and a candidate nearer to it than its nearest pick, by row."""
 
-    def __init__(self, others: NDArray, sq_distances: NDArray, counts: NDArray, n_picks: int):
+    def __init__(
+        self,
+        others: NDArray,
+        sq_distances: NDArray,
+        counts: NDArray,
+        n_candidates: int,
+        n_picks: int,
+    ):
         self.n_picks = n_picks
+        self._n_candidates = n_candidates
         self._others, self._sq_distances = others, sq_distances
         self._starts = np.concatenate([[0], np.cumsum(counts)])
-        n = len(counts)
-        columns = csr_array((sq_distances, others, self._starts), shape=(n, n)).tocsc()
+        shape = (len(counts), n_candidates)
+        columns = csr_array((sq_distances, others, self._starts), shape=shape).tocsc()
         self._rows, self._column_starts = columns.indices, columns.indptr
 
     def rows_of(self, candidate: int) -> NDArray[np.intp]:
@@ -392,7 +434,7 @@ class _Pairs:
         gains -= self._sq_distances
         np.maximum(gains, 0, out=gains)
         gains *= np.repeat(mass, counts)
-        return _sum_by(self._others, gains, len(counts))
+        return _sum_by(self._others, gains, self._n_candidates)
 
     def lost_gains(
         self, rows: NDArray[np.intp], before: NDArray, after: NDArray, mass: NDArray[np.float64]
@@ -406,7 +448,7 @@ class _Pairs:
         lost = np.maximum(np.repeat(before, counts) - sq_distances, 0)
         lost -= np.maximum(np.repeat(after, counts) - sq_distances, 0)
         lost *= np.repeat(mass[rows], counts)
-        return _sum_by(self._others[places], lost, len(self._starts) - 1)
+        return _sum_by(self._others[places], lost, self._n_candidates)
 
     def thinned(self, limits: NDArray[np.float64], n_picks: int) -> "_Pairs":
         """Without the pairs that are at least `limits` of their rows apart."""
@@ -414,7 +456,14 @@ class _Pairs:
         row = np.repeat(np.arange(len(counts)), counts)
         kept = self._sq_distances < limits[row]
         counts = np.bincount(row[kept], minlength=len(counts))
-        return _Pairs(self._others[kept], self._sq_distances[kept], counts, n_picks)
+        others, sq_distances = self._others[kept], self._sq_distances[kept]
+        return _Pairs(others, sq_distances, counts, self._n_candidates, n_picks)
+
+
+def _as_slice(rows: NDArray[np.intp]) -> NDArray[np.intp] | slice:
+    """Rows that follow one another as a slice, which copies nothing."""
+    whole = rows[-1] - rows[0] == len(rows) - 1
+    return slice(int(rows[0]), int(rows[-1]) + 1) if whole else rows
 
 
 def _sum_by(places: NDArray, values: NDArray, n: int) -> NDArray[np.float64]:

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from ...neighbors import RowSubset, nearest, pair_sq_distances
 from ...utils import check_indices
 from ._clusters import allocate_quotas, default_n_clusters, interleave, members_of
-from ._coverage import cover
+from ._coverage import Cover, cover
+from ._coverage_at_scale import cover_by_groups
 from ._farthest_point import farthest_point
 from ._pool import Pool, Subset, cluster_quotas, cluster_rows, spread_quotas
 from ._typical import pick_typical_rows
@@ -18,6 +19,8 @@ from ._typical import pick_typical_rows
 __all__ = ["STRATEGIES", "Strategy", "pick_by_group", "pick_fps", "users_strategy"]
 
 Strategy = Callable[[Pool, int], Subset]
+# Rows up to which all pairs of them are compared, some seconds of matrix products.
+EXACT_ROWS = 30_000
 # Rows that are looked through at once for those that keep their distance.
 _BLOCK = 1024
 
@@ -53,30 +56,39 @@ def pick_coverage(pool: Pool, n_picks: int, *, n_bounds: int | None = None) -> S
     Rows without weight have their turn then, too.
     """
     rows = np.flatnonzero(pool.usable)
-    candidates = pool.candidates if pool.weights is None else pool.candidates & (pool.weights > 0)
     X = pool.X if len(rows) == len(pool.X) else RowSubset(pool.X, rows)
-    found = cover(
-        X,
-        min(n_picks, int(np.count_nonzero(candidates))),
-        candidates=candidates[rows],
-        mass=pool.mass[rows],
-        covered=pool.labelled_rows(),
-        min_sq_distance=pool.min_sq_distance,
-        n_bounds=n_bounds or n_picks,
-    )
+    candidates = pool.candidates[rows]
+    if pool.weights is not None:
+        candidates &= pool.weights[rows] > 0
+    n_wanted = min(n_picks, int(np.count_nonzero(candidates)))
+    options: dict[str, Any] = {
+        "candidates": candidates,
+        "mass": pool.mass[rows],
+        "covered": pool.labelled_rows(),
+        "min_sq_distance": pool.min_sq_distance,
+    }
+    if len(rows) > EXACT_ROWS:
+        subset = Subset(rows[cover_by_groups(X, n_wanted, **options)])
+    else:
+        found = cover(X, n_wanted, n_bounds=n_bounds or n_picks, **options)
+        subset = _with_cover(pool, rows, found)
+    n_left = n_picks - len(subset.indices)
+    return _followed_by_far(replace(pool, weights=None), subset, n_left)
+
+
+def _with_cover(pool: Pool, rows: NDArray[np.intp], found: Cover) -> Subset:
+    """Say of all rows what was found of some of them."""
     sq_distances = np.full(len(pool.X), np.nan)
     sq_distances[rows] = found.sq_distances
     near = np.full(len(pool.X), -1, dtype=np.intp)
     near[rows] = found.nearest
-    covered = Subset(
+    return Subset(
         rows[found.indices],
+        costs=found.costs,
         sq_distances=sq_distances,
         nearest=near,
-        costs=found.costs,
         least_costs=found.least_costs,
     )
-    n_left = n_picks - len(found.indices)
-    return _followed_by_far(replace(pool, weights=None), covered, n_left)
 
 
 def pick_hybrid(pool: Pool, n_picks: int) -> Subset:

@@ -1,0 +1,296 @@
+"""Coverage of more rows than can be compared with each other, by way of small groups of them.
+
+A group of rows with mass w, mean m and spread s costs ``w |m - c|^2 + s`` with the pick c: for
+squared distances that is exact, if c is the nearest pick of all of them. So the means, with their
+masses, stand for all rows, and what is lost is only that a group is not divided between picks.
+Groups lose far less than samples of as many rows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...neighbors import Rows, RowSubset, for_each, nearest
+from ._clusters import kmeans, members_of
+from ._coverage import cover
+
+__all__ = ["cover_by_groups"]
+
+# Cells of like rows, in which groups are made; each is compared with these many others.
+_CELLS, _NEAR_CELLS, _CELL_TRAIN_ROWS = 256, 6, 64
+# Groups for the first picks, all of which are compared with each other, and for the later ones.
+_COARSE, _FINE = 16_000, 120_000
+# Groups that a pick stands for: with fewer, it would matter where a group is divided.
+_GROUPS_A_PICK = 16
+# Groups whose rows are looked through for the best pick, and the rows that are evaluated.
+_GROUPS_SEARCHED, _FINALISTS = 64, 32
+
+Near = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Small groups of rows, cell by cell.
+
+    Attributes
+    ----------
+    means : ndarray of shape (g, d)
+    mass : ndarray of shape (g,)
+        Of all rows of each group.
+    medoids : ndarray of int of shape (g,)
+        The candidate nearest to the mean; -1 for a group without candidates.
+    cells : ndarray of int of shape (g,)
+        Ascending.
+    members : ndarray of int of shape (n,)
+        Rows, group by group.
+    sizes : ndarray of int of shape (g,)
+    """
+
+    means: NDArray
+    mass: NDArray[np.float64]
+    medoids: NDArray[np.intp]
+    cells: NDArray[np.intp]
+    members: NDArray[np.intp]
+    sizes: NDArray[np.intp]
+
+
+def cover_by_groups(
+    X: Rows,
+    n_picks: int,
+    *,
+    candidates: NDArray[np.bool_],
+    mass: NDArray[np.float64],
+    covered: NDArray,
+    min_sq_distance: float = 0.0,
+) -> NDArray[np.intp]:
+    """Pick rows one by one, each one that lowers the cost most, as far as groups can tell.
+
+    Parameters and result are those of `cover`, of which this returns the indices; there may be
+    fewer than `n_picks`. Rows are read in blocks and never copied whole.
+
+    Notes
+    -----
+    k-means divides the rows into cells, and each cell into groups: some in proportion to its
+    spread, so that a burst of nearly equal rows makes one group. The first picks are those of
+    `cover` for the coarse groups, where a pick stands for sixteen of them at least; the candidates
+    are the rows nearest to the groups' means. The later ones come from a finer division, in which
+    groups are compared with those of cells nearby. Which division a pick comes from depends on its
+    rank alone: fewer picks are a prefix of more.
+    """
+    # A constant seed: the groups are a means, and no user wants another draw of them.
+    random_state = np.random.RandomState(0)
+    labels, centers = kmeans(
+        X,
+        _CELLS,
+        random_state=random_state,
+        weights=mass,
+        train_rows=_CELL_TRAIN_ROWS,
+    )
+    cells = members_of(labels)
+    first = min(n_picks, _COARSE // _GROUPS_A_PICK)
+    left = candidates.copy()
+    groups = _divide(X, cells, _COARSE, left, mass, seed=1)
+    picks = _cover_groups(X, groups, first, left, covered, min_sq_distance, None)
+    if first < n_picks:
+        left[picks] = False
+        groups = _divide(X, cells, _FINE, left, mass, seed=2)
+        known = np.concatenate([covered, X[picks]])
+        near = _near_groups(groups, centers)
+        n_left = n_picks - len(picks)
+        later = _cover_groups(X, groups, n_left, left, known, min_sq_distance, near)
+        picks = np.concatenate([picks, later])
+    return picks
+
+
+def _cover_groups(
+    X: Rows,
+    groups: _Groups,
+    n_picks: int,
+    candidates: NDArray[np.bool_],
+    covered: NDArray,
+    min_sq_distance: float,
+    near: Near | None,
+) -> NDArray[np.intp]:
+    """Pick by the groups, and in place of each medoid the best row of the groups around it."""
+    medoids = groups.medoids[groups.medoids >= 0]
+    search = _RowSearch(X, groups, candidates, covered, min_sq_distance)
+    cover(
+        RowSubset(X, medoids),
+        min(n_picks, len(medoids)),
+        candidates=np.ones(len(medoids), dtype=bool),
+        mass=groups.mass,
+        references=groups.means,
+        near=near,
+        covered=covered,
+        min_sq_distance=min_sq_distance,
+        improve=search.best_near,
+    )
+    return np.array(search.picks, dtype=np.intp)
+
+
+class _RowSearch:
+    """Looks for the best row near a medoid, among the rows of the groups that it would cover."""
+
+    def __init__(
+        self,
+        X: Rows,
+        groups: _Groups,
+        candidates: NDArray[np.bool_],
+        covered: NDArray,
+        min_sq_distance: float,
+    ):
+        self.picks: list[int] = []
+        self._X, self._groups = X, groups
+        self._open = candidates.copy()
+        self._min_sq_distance = min_sq_distance
+        self._taken = covered
+        self._ends = np.cumsum(groups.sizes)
+        self._medoids = groups.medoids[groups.medoids >= 0]
+        # Which candidate a row is, if any.
+        self._candidate_of = {int(row): i for i, row in enumerate(self._medoids)}
+
+    def best_near(
+        self, candidate: int, groups: NDArray[np.intp], sq_distances: NDArray[np.float64]
+    ) -> tuple[NDArray, NDArray[np.intp]]:
+        """Return the row to pick in place of a candidate, and which candidates it rules out."""
+        medoid = int(self._medoids[candidate])
+        means, mass = self._groups.means[groups], self._groups.mass[groups]
+        row = medoid
+        served = self._gains(self._X[[medoid]], means, mass, sq_distances)[0] > 0
+        if served.any():
+            center = np.average(means[served], axis=0, weights=mass[served]).astype(means.dtype)
+            rows = self._rows_around(center, groups[served], means[served])
+            rows = np.append(rows, medoid)
+            gains = self._gains(self._X[rows], means, mass, sq_distances).sum(axis=1)
+            row = int(rows[gains.argmax()]) if self._open[medoid] else row
+        self.picks.append(row)
+        self._open[[row, medoid]] = False
+        if self._min_sq_distance > 0:
+            self._taken = np.concatenate([self._taken, self._X[[row]]])
+        barred = {candidate, self._candidate_of.get(row, candidate)}
+        return self._X[row], np.array(sorted(barred))
+
+    def _rows_around(
+        self, center: NDArray, groups: NDArray[np.intp], means: NDArray
+    ) -> NDArray[np.intp]:
+        """Candidates among the rows of some groups that are nearest to a point."""
+        away = np.einsum("ij,ij->i", means - center, means - center)
+        groups = groups[np.argsort(away, kind="stable")[:_GROUPS_SEARCHED]]
+        rows = np.concatenate(
+            [
+                self._groups.members[end - size : end]
+                for end, size in zip(self._ends[groups], self._groups.sizes[groups], strict=True)
+            ]
+        )
+        rows = rows[self._open[rows]]
+        block = self._X[rows] - center
+        rows = rows[np.argsort(np.einsum("ij,ij->i", block, block), kind="stable")[:_FINALISTS]]
+        if self._min_sq_distance > 0 and len(rows) and len(self._taken):
+            rows = rows[nearest(self._X[rows], self._taken)[1] >= self._min_sq_distance]
+        return rows
+
+    def _gains(
+        self,
+        rows: NDArray,
+        means: NDArray,
+        mass: NDArray[np.float64],
+        sq_distances: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Say what some rows would gain from each of some groups."""
+        origin = rows[-1]
+        rows, means = rows - origin, means - origin
+        table = np.einsum("ij,ij->i", means, means) - 2 * (rows @ means.T)
+        table += np.einsum("ij,ij->i", rows, rows)[:, None]
+        # Where nothing is covered yet, all that counts is the distance itself.
+        bounds = np.where(np.isinf(sq_distances), 2 * table.max(), sq_distances)
+        return mass * np.maximum(bounds - np.maximum(table, 0), 0)
+
+
+def _divide(
+    X: Rows,
+    cells: list[NDArray[np.intp]],
+    n_groups: int,
+    candidates: NDArray[np.bool_],
+    mass: NDArray[np.float64],
+    *,
+    seed: int,
+) -> _Groups:
+    """Divide each cell into groups."""
+    spreads = np.empty(len(cells))
+
+    def measure(i: int) -> None:
+        block = X[cells[i]]
+        block = block - np.average(block, axis=0, weights=mass[cells[i]] + 1e-12).astype(X.dtype)
+        spreads[i] = mass[cells[i]] @ np.einsum("ij,ij->i", block, block)
+
+    for_each(measure, range(len(cells)))
+    sizes = np.array([len(rows) for rows in cells])
+    total = spreads.sum()
+    shares = spreads / total if total > 0 else sizes / sizes.sum()
+    wanted = np.clip(np.ceil(n_groups * shares).astype(int), 1, sizes)
+    found: dict[int, _Groups] = {}
+
+    def divide(i: int) -> None:
+        rng = np.random.RandomState((seed, i))
+        found[i] = _divide_cell(X, cells[i], int(wanted[i]), candidates, mass, i, rng)
+
+    for_each(divide, range(len(cells)))
+    parts = [found[i] for i in range(len(cells))]
+    return _Groups(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("means", "mass", "medoids", "cells", "members", "sizes")
+        )
+    )
+
+
+def _divide_cell(
+    X: Rows,
+    rows: NDArray[np.intp],
+    n_groups: int,
+    candidates: NDArray[np.bool_],
+    mass: NDArray[np.float64],
+    cell: int,
+    rng: np.random.RandomState,
+) -> _Groups:
+    """Divide one cell: the nearest of some of its rows, and then of their groups' means."""
+    block, weights = X[rows], mass[rows]
+    origin = block.mean(axis=0)
+    block = block - origin
+    norms = np.einsum("ij,ij->i", block, block)
+    means = block[rng.permutation(len(rows))[:n_groups]]
+    for _ in range(2):
+        labels = (block @ (-2 * means.T) + np.einsum("ij,ij->i", means, means)).argmin(axis=1)
+        labels = np.unique(labels, return_inverse=True)[1].reshape(-1)
+        order = np.argsort(labels, kind="stable")
+        starts = np.searchsorted(labels[order], np.arange(labels.max() + 1))
+        summed = np.add.reduceat((block * weights[:, None].astype(X.dtype))[order], starts, axis=0)
+        total = np.add.reduceat(weights[order], starts)
+        # A group without mass, of labelled rows or outliers, is nothing to be covered.
+        means = summed / np.where(total > 0, total, 1)[:, None].astype(X.dtype)
+    sq_distances = norms - 2 * np.einsum("ij,ij->i", block, means[labels])
+    sq_distances[~candidates[rows]] = np.inf
+    nearest_first = np.lexsort((sq_distances, labels))[starts]
+    medoids = np.where(np.isfinite(sq_distances[nearest_first]), rows[nearest_first], -1)
+    sizes = np.diff(starts, append=len(rows))
+    return _Groups(means + origin, total, medoids, np.full(len(means), cell), rows[order], sizes)
+
+
+def _near_groups(groups: _Groups, centers: NDArray) -> Near:
+    """Pair the groups of each cell with the candidates of the cells next to it."""
+    n_cells = len(centers)
+    centers = centers - centers.mean(axis=0)
+    norms = np.einsum("ij,ij->i", centers, centers)
+    order = np.argsort(norms - 2 * centers @ centers.T, axis=1, kind="stable")
+    has_candidate = groups.medoids >= 0
+    place = np.cumsum(has_candidate) - 1
+    bounds = np.searchsorted(groups.cells, np.arange(n_cells + 1))
+    near: Near = []
+    for cell in range(n_cells):
+        inside = np.arange(bounds[cell], bounds[cell + 1])
+        beside = np.sort(order[cell, :_NEAR_CELLS])
+        others = np.concatenate([np.arange(bounds[i], bounds[i + 1]) for i in beside])
+        others = place[others[has_candidate[others]]]
+        near.extend((some, others) for some in np.array_split(inside, -(-len(inside) // 256)))
+    return near
