@@ -1,14 +1,14 @@
 """Pages of one file that a browser opens without a network: their assembly, and thumbnails."""
 
 from ._assembly import check_page_name, compressed, packed, render_page
-from ._thumbnails import LEFT_OUT, link_files, make_sprites
+from ._thumbnails import LEFT_OUT, link_files, make_thumbnails
 
 __all__ = [
     "LEFT_OUT",
     "check_page_name",
     "compressed",
     "link_files",
-    "make_sprites",
+    "make_thumbnails",
     "packed",
     "render_page",
 ]

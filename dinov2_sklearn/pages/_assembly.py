@@ -22,6 +22,8 @@ def render_page(
     scripts: Sequence[str],
     data: Mapping[str, Any],
     attached: Mapping[str, str] | None = None,
+    *,
+    image_sources: str = "",
 ) -> str:
     """Write a page's HTML, which is ASCII and asks for no other file.
 
@@ -38,6 +40,8 @@ def render_page(
         What the scripts find as ``page``: its ``title``, its ``facts``, and what else JSON holds.
     attached : mapping of str to str, default=None
         Further texts by the id of their element, each `compressed` or in base64.
+    image_sources : str, default=""
+        Where images may come from beside files and the page itself, as a content policy has it.
 
     Returns
     -------
@@ -50,6 +54,7 @@ def render_page(
     texts = {"data": compressed(text.encode("ascii")), **(attached or {})}
     parts = {
         "style": "\n".join(styles),
+        "sources": image_sources and f" {image_sources}",
         "body": _read(folders[0], "body.html"),
         "attached": "\n".join(
             f'<script type="text/plain" id="{name}">{text}</script>' for name, text in texts.items()

@@ -92,8 +92,8 @@ def spread(coordinates: NDArray) -> NDArray[np.float64]:
 
 
 def is_continuous(labels: NDArray) -> bool:
-    """Say whether labels are measurements: floats are, all else is groups."""
-    return labels.dtype.kind == "f"
+    """Say whether labels are on a scale: floats and times are, all else is groups."""
+    return labels.dtype.kind in "fM"
 
 
 def group_points(labels: NDArray, positions: NDArray[np.float64]) -> Groups:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from ..drawing import SavableFigureMixin
+from ..images.sources._tables import is_missing
 from ..utils import atomic_write, check_int
 from ._colors import spread
 
@@ -37,8 +39,8 @@ class ProjectionDisplay(SavableFigureMixin):
         Points of 1 to 3 coordinates. Points of one coordinate are spread over a strip.
 
     labels : array-like of shape (n_points,), default=None
-        What the colours show. Floats are measurements, on a continuous scale; all else are
-        groups. Integers below 0, None and NaN mean no group, in grey.
+        What the colours show. Floats and times are on a continuous scale; all else are groups.
+        Integers below 0, None and NaN mean no group, in grey.
 
     selected : array-like of int or bool, default=None
         Points to highlight: indices in the order of their selection, or a mask.
@@ -262,9 +264,9 @@ class ProjectionDisplay(SavableFigureMixin):
     ) -> None:
         """Write the map as one web page, which needs no connection.
 
-        The page zooms, searches names, colours by any column, shows a point's image under the
-        pointer, and selects points by lasso, box or click; `load_selection` reads what it
-        downloads.
+        The page zooms, searches names and groups, colours by any column, shows a point's image
+        under the pointer, and selects points by lasso, box or click; `load_selection` reads what
+        it downloads, in the order of choosing.
 
         Parameters
         ----------
@@ -286,7 +288,7 @@ class ProjectionDisplay(SavableFigureMixin):
 
         columns : mapping of str to array-like of shape (n_points,), default=None
             Further values to colour the points by, and to read beside them, by their titles.
-            Floats are measurements, all else is groups, as with the labels, whose title is
+            Floats and times are on a scale, all else is groups, as with the labels, whose title is
             "label". The title "selection" is taken too.
 
         max_mb : float, default=50
@@ -310,7 +312,7 @@ class ProjectionDisplay(SavableFigureMixin):
         2024 and later show the page.
         """
         from ..pages import check_page_name, link_files
-        from ._page import add_sprites, describe_map, render_map
+        from ._page import add_thumbnails, describe_map, render_map
 
         check_page_name(path, "plot_static or save")
         _check_options(thumbnails, thumbnail_size, max_mb)
@@ -331,15 +333,15 @@ class ProjectionDisplay(SavableFigureMixin):
             names,
             title,
         )
-        sheets: list[str] = []
+        text = ""
         # Opened first: a folder that cannot be written shows before thousands of images are read.
         with atomic_write(path) as file:
             if thumbnails == "files" and names is not None:
                 page["pictures"] = {"links": link_files(names, Path(path).parent)}
             elif thumbnails == "sprites" and names is not None:
                 size = int(max_mb * MB) - len(render_map(page))
-                sheets = add_sprites(page, names, int(thumbnail_size), size)
-            file.write(render_map(page, sheets).encode("ascii"))
+                text = add_thumbnails(page, names, int(thumbnail_size), size)
+            file.write(render_map(page, text).encode("ascii"))
 
 
 def _per_point(values: ArrayLike, n_points: int, name: str) -> NDArray:
@@ -350,7 +352,21 @@ def _per_point(values: ArrayLike, n_points: int, name: str) -> NDArray:
             f"{name} has shape {array.shape}, and the map has {n_points} points: give one value "
             "for each point."
         )
-    return array
+    return _as_times(array) if array.dtype == object else array
+
+
+def _as_times(values: NDArray[np.object_]) -> NDArray:
+    """Turn objects that are all dates or missing into times of UTC; leave others as they are."""
+    missing = np.array([is_missing(value) for value in values], dtype=bool)
+    if missing.all() or not all(isinstance(value, date) for value in values[~missing]):
+        return values
+    times = np.full(len(values), np.datetime64("NaT"), dtype="datetime64[ms]")
+    for row in np.flatnonzero(~missing):
+        value = values[row]
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            value = value.astimezone(UTC).replace(tzinfo=None)
+        times[row] = np.datetime64(value, "ms")
+    return times
 
 
 def _as_names(values: Sequence[str | os.PathLike[str]], n_points: int, name: str) -> list[str]:

@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex, to_rgb
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
@@ -178,12 +179,18 @@ def _mark_selected(
 
 
 def _draw_scale(ax: Axes, labels: NDArray, cmap: str | None) -> NDArray:
-    finite = np.isfinite(labels)
-    limits = (labels[finite].min(), labels[finite].max()) if finite.any() else (0, 1)
+    is_date = labels.dtype.kind == "M"
+    values = date2num(labels) if is_date else labels
+    finite = np.isfinite(values)
+    limits = (values[finite].min(), values[finite].max()) if finite.any() else (0, 1)
     scale = ScalarMappable(Normalize(*limits), colormaps[cmap or "viridis"])
     colors = np.tile(to_rgb(NO_GROUP), (len(labels), 1))
-    colors[finite] = scale.to_rgba(labels[finite])[:, :3]
+    colors[finite] = scale.to_rgba(values[finite])[:, :3]
     bar = ax.figure.colorbar(scale, ax=ax, shrink=0.6, aspect=30, pad=0.02)
+    if is_date:
+        bar.locator = AutoDateLocator()
+        bar.formatter = ConciseDateFormatter(bar.locator)
+        bar.update_ticks()
     bar.outline.set_visible(False)
     return colors
 

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..pages import LEFT_OUT, compressed, make_sprites, packed, render_page
+from ..pages import LEFT_OUT, compressed, make_thumbnails, packed, render_page
 from ..selection.files import PAGE_FORMAT
 from ._colors import HIGHLIGHT, NO_GROUP, PLAIN, group_points, is_continuous
 
-__all__ = ["add_sprites", "describe_map", "render_map"]
+__all__ = ["add_thumbnails", "describe_map", "render_map"]
 
 LABEL, SELECTION = "label", "selection"
 SCRIPTS = ("pictures.js", "data.js", "geometry.js", "drawing.js", "panel.js", "main.js")
 SCALE_STEPS = 64
-# Base64 of a cell's number and of a width and a height, none of which compress well.
+# Base64 of a thumbnail's length, width and height, none of which compress well.
 BYTES_A_THUMBNAIL = 11
 
 
@@ -58,23 +58,24 @@ def describe_map(
     }
 
 
-def add_sprites(
-    page: dict[str, Any], paths: Sequence[str], side: int, most_bytes: int
-) -> list[str]:
-    """Enter thumbnails into a description, those of picks first; return their sheets."""
+def add_thumbnails(page: dict[str, Any], paths: Sequence[str], side: int, most_bytes: int) -> str:
+    """Enter thumbnails into a description, those of picks first; return their text."""
     n_points, picks = page["n_points"], np.array(page["picks"], dtype=np.intp)
-    sprites = make_sprites(paths, picks, side, most_bytes - BYTES_A_THUMBNAIL * n_points)
-    page["pictures"] = sprites.describe()
-    left_out = int((sprites.slots == LEFT_OUT).sum())
+    made = make_thumbnails(paths, picks, side, most_bytes - BYTES_A_THUMBNAIL * n_points)
+    page["pictures"] = made.describe(side)
+    left_out = int((made.lengths == LEFT_OUT).sum())
     if left_out:
         page["remarks"].append(f"Thumbnails: {n_points - left_out:,} of {n_points:,} points.")
-    return sprites.sheets
+    return made.text
 
 
-def render_map(page: dict[str, Any], sheets: Sequence[str] = ()) -> str:
-    """Write the HTML of a described map, with sprite sheets in base64."""
-    attached = {"plotly": _plotly(), **{f"sheet{i}": sheet for i, sheet in enumerate(sheets)}}
-    return render_page(__package__, SCRIPTS, page, attached)
+def render_map(page: dict[str, Any], thumbnails: str = "") -> str:
+    """Write the HTML of a described map."""
+    attached = {"plotly": _plotly(), "thumbnails": thumbnails}
+    links = (page["pictures"] or {}).get("links", [])
+    schemes = {link.partition("://")[0] for link in links} & {"http", "https"}
+    sources = " ".join(f"{scheme}:" for scheme in sorted(schemes))
+    return render_page(__package__, SCRIPTS, page, attached, image_sources=sources)
 
 
 @lru_cache(maxsize=1)
@@ -86,7 +87,7 @@ def _plotly() -> str:
 
 def _describe_column(title: str, values: NDArray, positions: NDArray[np.float64]) -> dict[str, Any]:
     if is_continuous(values):
-        return _describe_scale(title, values.astype(np.float64))
+        return _describe_scale(title, values)
     groups = group_points(values, positions)
     return {
         "title": title,
@@ -100,10 +101,14 @@ def _describe_column(title: str, values: NDArray, positions: NDArray[np.float64]
     }
 
 
-def _describe_scale(title: str, values: NDArray[np.float64]) -> dict[str, Any]:
+def _describe_scale(title: str, labels: NDArray) -> dict[str, Any]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
+    values, is_date = labels.astype(np.float64), labels.dtype.kind == "M"
+    if is_date:  # milliseconds since 1970, as JavaScript has them
+        values = labels.astype("datetime64[ms]").astype(np.float64)
+        values[np.isnat(labels)] = np.nan
     finite = np.isfinite(values)
     low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
     steps = colormaps["viridis"](np.linspace(0, 1, SCALE_STEPS))
@@ -111,6 +116,7 @@ def _describe_scale(title: str, values: NDArray[np.float64]) -> dict[str, Any]:
         "title": title,
         "kind": "scale",
         "none": "no value",
+        "is_date": is_date,
         "low": float(low),
         "high": float(high),
         "colors": [to_hex(color) for color in steps],

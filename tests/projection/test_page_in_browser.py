@@ -1,6 +1,8 @@
 """The page of a map in a real browser, from a local file and with the network off."""
 
+import datetime
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +33,11 @@ def show(chromium):
     """Open a page with the network off; nothing may have gone wrong in it by the end."""
     contexts, complaints = [], []
 
-    def show(path, viewport=LAPTOP, **options):
-        context = chromium.new_context(viewport=viewport, offline=True, **options)
+    def show(path, viewport=LAPTOP, web=None, **options):
+        context = chromium.new_context(viewport=viewport, offline=web is None, **options)
         contexts.append(context)
+        if web is not None:
+            context.route(re.compile("^https?://"), web)
         page = context.new_page()
         page.on("console", lambda line: line.type == "error" and complaints.append(line.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -281,7 +285,113 @@ def test_search_finds_names_selects_them_and_shows_them(show, main_page, folder,
     assert page.inner_text("#search button") == "None found"
     page.locator("#search input").press("Escape")
     assert page.input_value("#search input") == ""
+    assert chosen(page, folder) == expected
+
+
+def test_search_takes_words_in_any_order_and_groups_and_leaves_the_selection_in_sight(
+    show, main_page, paths, folder
+):
+    page = show(main_page)
+    page.keyboard.press("n")
+    row = int(np.flatnonzero(np.arange(N) % 3 != 1)[-1])
+    page.mouse.click(*pixels_of(page, [row])[0])
+    page.fill("#search input", "BEE img site1")
+    page.wait_for_selector("#search button:visible")
+    found = [i for i in range(N) if GROUPS[i] == "bee" and "site1/IMG" in str(paths[i])]
+    assert 0 < len(found) < N
+    assert page.inner_text("#search button") == f"Select {len(found)}"
+    page.mouse.move(2, 2)
+    settle(page)
+    picture = screenshot(page)
+    for shown, ringed in [(row, True), (found[0], False)]:
+        x, y = pixels_of(page, [shown])[0].round().astype(int)
+        around = picture[y - 12 : y + 13, x - 12 : x + 13].reshape(-1, 3)
+        # The ring has the page's accent, and dots that do not stand out are pale.
+        assert (np.abs(around - [0, 103, 163]).max(axis=1) < 30).sum() > 20 or not ringed
+        assert np.ptp(picture[y, x]) > 60
+    page.locator("#search input").press("Enter")
+    assert chosen(page, folder) == found
+
+
+def test_a_selection_can_be_lessened_and_taken_back_and_keeps_its_order(show, main_page, folder):
+    page = show(main_page)
+    where = pixels_of(page)
+    for row in [41, 9, 5]:
+        page.mouse.click(*where[row])
+    assert chosen(page, folder) == [41, 9, 5]
+    page.keyboard.press("l")
+    drag(page, whole_stage(page)[:1] * 2 + [np.add(whole_stage(page)[0], [0, 9])])
+    assert chosen(page, folder) == [41, 9, 5]  # nothing was enclosed
+    page.keyboard.press("b")
+    page.keyboard.down("Alt")
+    drag(page, [where[9] - 8, where[9] + 8])
+    page.keyboard.up("Alt")
+    assert chosen(page, folder) == [41, 5]
+    page.keyboard.press("Escape")
     assert page.inner_text("#tray output") == "0"
+    page.keyboard.press("u")
+    assert chosen(page, folder) == [41, 5]
+    page.keyboard.press("Control+z")
+    assert chosen(page, folder) == [41, 9, 5]
+    for _ in range(3):
+        page.click("#undo")
+    assert page.inner_text("#tray output") == "0"
+    assert page.is_disabled("#undo")
+
+
+def test_dates_are_a_scale_and_tray_and_legend_have_room(show, folder):
+    times = np.datetime64("2024-03-01T06:30") + np.arange(N) * np.timedelta64(1, "D")
+    times[7] = np.datetime64("NaT")
+    days = [None if i == 7 else datetime.date(2023, 1, 1 + i % 28) for i in range(N)]
+    display = ProjectionDisplay(POINTS, labels=np.arange(N), names=[f"{i}.png" for i in range(N)])
+    display.write_html(folder / "dates.html", columns={"taken": times, "day": days})
+    page = show(folder / "dates.html")
+    page.mouse.click(*pixels_of(page, [33])[0])
+    assert page.locator("#legend button").count() == N
+    for box in ["#pictures", "#legend > div"]:
+        assert page.locator(box).bounding_box()["height"] > (20 if box == "#pictures" else 200)
+    for row, taken, day in [(33, "2024-04-03 06:30", "2023-01-06"), (7, "no value", "no value")]:
+        hover(page, row)
+        assert page.inner_text("#card dl").split("\n")[2:] == ["taken", taken, "day", day]
+    page.select_option("#tools select", label="taken")
+    assert page.inner_text("#legend .ends").split("\n") == ["2024-03-01 06:30", "2024-04-29 06:30"]
+    page.keyboard.press("Escape")
+    page.mouse.move(2, 2)
+    settle(page)
+    picture, where = screenshot(page), pixels_of(page).round().astype(int)
+    first, missing, last = (picture[where[row, 1], where[row, 0]] for row in (0, 7, 59))
+    assert first[2] > first[1]  # viridis: from blue to yellow
+    assert last[1] > 200 > last[2]
+    assert np.ptp(missing) < 20
+
+
+def test_a_thumbnail_shows_nothing_of_its_neighbours(show, folder):
+    colors = ["#ff0000", "#0000ff"]
+    paths = [folder / f"plain{i}.png" for i in range(8)]
+    for i, path in enumerate(paths):
+        Image.new("RGB", (100, 100), colors[i % 2]).save(path)
+    display = ProjectionDisplay(POINTS[:8], names=paths)
+    display.write_html(folder / "plain.html", thumbnails="sprites", thumbnail_size=100)
+    page = show(folder / "plain.html")
+    hover(page, 5)
+    page.wait_for_selector("#card canvas[data-drawn='5']")
+    found = page.evaluate(
+        """() => {
+          const canvas = document.querySelector("#card canvas");
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          return [canvas.width, Array.from(data)];
+        }"""
+    )
+    shown = np.array(found[1]).reshape(-1, found[0], 4)[..., :3]
+    assert np.abs(shown - [0, 0, 255]).max() < 40
+
+
+def test_images_on_the_web_are_shown(show, folder, paths):
+    urls = [f"https://images.example/{i}.png" for i in range(N)]
+    ProjectionDisplay(POINTS, names=urls).write_html(folder / "web.html", thumbnails="files")
+    page = show(folder / "web.html", web=lambda route: route.fulfill(path=paths[0]))
+    hover(page, 5)
+    page.wait_for_function("document.querySelector('#card img').naturalWidth === 240")
 
 
 def test_downloads_and_the_clipboard_hold_the_selected_paths(show, main_page, paths, folder):
@@ -348,7 +458,7 @@ def test_light_and_dark(show, main_page):
     assert screenshot(page).mean() > 200
 
 
-def test_a_phone_shows_all_of_it_and_a_tap_selects(show, main_page, folder):
+def test_a_phone_shows_all_of_it_and_a_second_tap_selects(show, main_page, folder):
     page = show(main_page, viewport=PHONE, has_touch=True, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     for button in ["#theme", "#whole", "[data-tool=box]"]:
@@ -357,7 +467,18 @@ def test_a_phone_shows_all_of_it_and_a_tap_selects(show, main_page, folder):
         assert box["x"] + box["width"] <= PHONE["width"]
     page.touchscreen.tap(*pixels_of(page, [22])[0])
     page.wait_for_selector("#card[data-row='22']", state="visible")
+    assert page.inner_text("#tray output") == "0"  # the first is for looking
+    page.touchscreen.tap(*pixels_of(page, [22])[0])
     assert chosen(page, folder) == [22]
+    targets = page.evaluate(
+        """[...document.querySelectorAll("button, input, select")].map(target => {
+          const { width, height } = target.getBoundingClientRect();
+          return [width, height];
+        })"""
+    )
+    visible = np.array(targets)[np.array(targets).min(axis=1) > 0]
+    assert len(visible) > 15
+    assert visible.min() >= 40
 
 
 def test_linked_files_are_shown_and_missing_ones_have_a_placeholder(show, folder, paths):

@@ -43,19 +43,19 @@ class Page(HTMLParser):
     def numbers(self, text, kind):
         return np.frombuffer(base64.b64decode(text), dtype=kind)
 
-    def slots(self):
-        return self.numbers(self.data["pictures"]["slots"], "<i4")
+    def lengths(self):
+        return self.numbers(self.data["pictures"]["lengths"], "<i4")
 
     def thumbnail(self, point):
-        """Cut a point's thumbnail out of its sheet, as the page does."""
-        pictures, slot = self.data["pictures"], self.slots()[point]
-        sheet, cell = divmod(int(slot), pictures["per_sheet"])
-        row, column = divmod(cell, pictures["columns"])
-        width, height = self.numbers(pictures["sizes"], "<u2").reshape(-1, 2)[slot]
-        left, top = column * pictures["side"], row * pictures["side"]
-        image = Image.open(io.BytesIO(base64.b64decode(self.scripts[f"sheet{sheet}"])))
+        """Read a point's thumbnail, as the page does."""
+        lengths = np.maximum(self.lengths(), 0)
+        start = lengths[:point].sum()
+        text = self.scripts["thumbnails"][start : start + lengths[point]]
+        image = Image.open(io.BytesIO(base64.b64decode(text)))
         assert image.format == "WEBP"
-        return np.asarray(image)[top : top + height, left : left + width]
+        sizes = self.numbers(self.data["pictures"]["sizes"], "<u2").reshape(-1, 2)
+        assert image.size == tuple(sizes[point])
+        return np.asarray(image)
 
 
 def write(tmp_path, points, image_paths=None, *, labels=None, selected=None, **options):
@@ -130,13 +130,10 @@ def test_columns_are_groups_or_measurements(tmp_path):
     np.testing.assert_array_equal(page.numbers(selection["codes"], "<i4"), [0, 1, 0])
 
 
-def test_thumbnails_are_cut_from_sheets_inside_the_page(images, tmp_path):
+def test_thumbnails_are_inside_the_page(images, tmp_path):
     points = np.random.default_rng(0).normal(size=(5, 2))
-    # Four cells a sheet, so that five images need two.
     page = write(tmp_path, points, images, thumbnails="sprites", thumbnail_size=512, selected=[3])
     assert page.data["names"] == [str(path) for path in images]
-    assert sorted(page.slots()) == [0, 1, 2, 3, 4]
-    assert page.slots()[3] == 0  # what was selected comes first
     for i in range(5):
         thumbnail = page.thumbnail(i)
         assert thumbnail.shape == (200 + i, 400, 3)
@@ -152,10 +149,10 @@ def test_images_that_cannot_be_read_are_placeholders_and_named_once(images, tmp_
     assert "gone.jpg" in str(warning.message)
     assert repr(str(images[3])) in str(warning.message)
     assert warning.filename == __file__
-    assert (page.slots() < 0).tolist() == [False, True, False, True, False]
+    assert (page.lengths() < 0).tolist() == [False, True, False, True, False]
     with pytest.warns(UserWarning, match=r"2 of 2 images cannot be read"):
         page = write(tmp_path, np.eye(2), [images[1], images[3]], thumbnails="sprites")
-    assert page.slots().tolist() == [-1, -1]
+    assert page.lengths().tolist() == [-1, -1]
 
 
 def test_a_page_keeps_within_its_size_and_says_what_it_left_out(tmp_path):
@@ -171,7 +168,7 @@ def test_a_page_keeps_within_its_size_and_says_what_it_left_out(tmp_path):
         page = write(tmp_path, points, paths, max_mb=(whole - 50_000) / 1e6, **options)
     assert record[0].filename == __file__
     assert (tmp_path / "map.html").stat().st_size <= whole - 50_000
-    kept = page.slots() >= 0
+    kept = page.lengths() > 0
     assert kept[selected].all()
     assert 9 <= kept.sum() < 40
     assert page.data["remarks"] == [f"Thumbnails: {kept.sum()} of 40 points."]
@@ -205,7 +202,7 @@ def test_plot_interactive_writes_the_map(digits, images, tmp_path):
     np.testing.assert_array_equal(xs, projector.embedding_[:, 0])
     codes = page.numbers(page.columns["cluster"]["codes"], "<i4")
     np.testing.assert_array_equal(codes, projector.labels_ + 1)
-    assert (page.slots() >= 0).all()
+    assert (page.lengths() > 0).all()
     with pytest.raises(ValueError, match="show_images=True needs image_paths"):
         projector.plot_interactive(tmp_path / "map.html", show_images=True)
 

@@ -21,7 +21,8 @@ const state = {
   column: columns[0] ?? null,
   hidden: new Set(),                 // codes of `column` that the legend has put out
   shown: new Uint8Array(n).fill(1),  // by row
-  chosen: new Uint8Array(n),         // by row
+  chosen: new Set(),                 // rows, in the order of their choosing
+  past: [],                          // what was chosen before, for undo
   matches: null,                     // rows that the search has found, null without a search
   tool: "pan",
   names: true,
@@ -36,6 +37,8 @@ function rowsOf(mask) {
 
 const nameOf = row => page.names ? page.names[row] : "row " + row;
 const short = number => String(Number(number.toPrecision(5)));
+const dateOf = time => new Date(time).toISOString().slice(0, 16).replace("T00:00", "").replace("T", " ");
+const valueOf = (column, value) => column.is_date ? dateOf(value) : short(value);
 
 function colorsOf(column) {
   const { colors, kind } = column;
@@ -47,5 +50,5 @@ function colorsOf(column) {
 
 function textOf(column, row) {
   if (column.kind === "groups") return column.names[column.codes[row] - 1] ?? column.none;
-  return column.codes[row] ? short(column.values[row]) : column.none;
+  return column.codes[row] ? valueOf(column, column.values[row]) : column.none;
 }

@@ -120,7 +120,7 @@ async function draw() {
   const traces = isSampled ? [density(), dots(rows)] : [dots(rows)];
   if (is3d) {
     const color = getComputedStyle(stage).color;
-    traces.push(ring(page.picks.filter(row => state.shown[row]), dotSize + 3, color));
+    traces.push(ring(seen(page.picks), dotSize + 3, color));
     traces.push(ring(emphasized() ?? [], dotSize + 1, getComputedStyle($("#heading p")).color));
   }
   await Plotly.react(map, traces, layout(), config);
@@ -130,11 +130,12 @@ async function draw() {
   paint();
 }
 
+const seen = rows => [...rows].filter(row => state.shown[row]);
+
 // Rows to stand out, null where none are meant to.
 function emphasized() {
-  if (state.matches) return state.matches.filter(row => state.shown[row]);
-  const rows = rowsOf(state.chosen);
-  return rows.length ? rows.filter(row => state.shown[row]) : null;
+  if (!state.matches && !state.chosen.size) return null;
+  return seen(new Set([...state.matches ?? [], ...state.chosen]));
 }
 
 // Calls made before the next frame are one.
@@ -163,7 +164,10 @@ const paint = framed(() => {
   if (is3d) return;
   const at = frame();
   if (rows) paintDots(pen, at, rows);
-  paintRings(pen, at, page.picks.filter(row => state.shown[row]), dotSize / 2 + 1.5, colors.color, 1.4);
+  // Among what the search has found, what is chosen has a ring.
+  const { accentColor } = getComputedStyle(root);
+  if (state.matches) paintRings(pen, at, seen(state.chosen), dotSize / 2 + 3.5, accentColor, 2.5);
+  paintRings(pen, at, seen(page.picks), dotSize / 2 + 1.5, colors.color, 1.4);
   paintNames(pen, at, colors, width, height);
   paintPointer();
 });

@@ -1,12 +1,23 @@
 // What the reader does: choosing, searching, colouring, by pointer and by key.
 
 const toolButtons = document.querySelectorAll("#tools [data-tool]");
+const MOST_UNDONE = 50;
 let outline = null;   // of the lasso or box being drawn, in pixels of the map
 let gesture = null;   // the press that may become a click, a lasso or a box
 
-function choose(rows, { add = false } = {}) {
-  if (!add) state.chosen.fill(0);
-  for (const row of rows) state.chosen[row] = 1;
+const howOf = event => event.altKey ? "subtract" : event.shiftKey ? "add" : "replace";
+
+function choose(rows, how = "replace") {
+  const chosen = new Set(how === "replace" ? [] : state.chosen);
+  for (const row of rows) if (how === "subtract") chosen.delete(row); else chosen.add(row);
+  state.past = [...state.past.slice(1 - MOST_UNDONE), state.chosen];
+  state.chosen = chosen;
+  changed();
+}
+
+function undo() {
+  if (!state.past.length) return;
+  state.chosen = state.past.pop();
   changed();
 }
 
@@ -16,16 +27,18 @@ function changed() {
 }
 
 function toggle(row) {
-  if (row < 0) return;
-  state.chosen[row] ^= 1;
-  changed();
+  if (row >= 0) choose([row], state.chosen.has(row) ? "subtract" : "add");
+}
+
+function clearSearch() {
+  $("#search input").value = "";
+  search();
 }
 
 function clearAll() {
-  $("#search input").value = "";
-  search();
+  clearSearch();
   showCard(-1);
-  choose([]);
+  if (state.chosen.size) choose([]);
 }
 
 function setTool(tool) {
@@ -58,12 +71,21 @@ function showAgain() {
   draw();
 }
 
-let lowered = null;
+// What is known of a point in words: its name, its groups and dates.
+function wordsOf(row) {
+  const facts = columns.filter(column => (column.names && !column.is_selection) || column.is_date);
+  const known = facts.filter(column => column.codes[row]);
+  return [nameOf(row), ...known.map(column => textOf(column, row))].join("\n").toLowerCase();
+}
+
+let texts = null;
 function search() {
-  const text = $("#search input").value.trim().toLowerCase(), button = $("#search button");
-  lowered ??= Array.from({ length: n }, (_, row) => nameOf(row).toLowerCase());
-  state.matches = text ? rowsOf(lowered.map(name => name.includes(text))) : null;
-  button.hidden = !text;
+  const words = $("#search input").value.toLowerCase().split(/\s+/).filter(word => word);
+  const button = $("#search button");
+  texts ??= Array.from({ length: n }, (_, row) => wordsOf(row));
+  const found = text => words.every(word => text.includes(word));
+  state.matches = words.length ? rowsOf(texts.map(found)) : null;
+  button.hidden = !words.length;
   button.disabled = !state.matches?.length;
   button.textContent = state.matches?.length ? `Select ${state.matches.length.toLocaleString("en")}` : "None found";
   if (is3d) draw(); else paint();
@@ -115,7 +137,7 @@ const reach = event => event.pointerType === "touch" ? 26 : dotSize / 2 + 5;
 function startGesture(event) {
   if (event.button !== 0 || is3d) return;
   const [x, y] = inStage(event);
-  gesture = { x, y, add: event.shiftKey, points: [[x, y]], isDrag: false };
+  gesture = { x, y, how: howOf(event), points: [[x, y]], isDrag: false };
 }
 
 let pointer = null;
@@ -144,17 +166,18 @@ const boxOf = (x, y, u, v) => [[x, y], [u, y], [u, v], [x, v]];
 
 function endGesture(event) {
   if (!gesture) return;
-  const { isDrag, add } = gesture, [x, y] = inStage(event);
+  const { isDrag, how } = gesture, [x, y] = inStage(event);
   if (!isDrag) {
     const row = nearest(x, y, reach(event));
-    toggle(row);
+    // A finger cannot hover: its first tap is for looking.
+    if (event.pointerType !== "touch" || row === state.current) toggle(row);
     showCard(row, x, y);
   } else if (outline) {
     const rows = enclosed(outline);
-    outline = null;
-    choose(rows, { add });
+    if (rows.length) choose(rows, how);
   }
   gesture = outline = null;
+  paintPointer();
 }
 
 function cancelGesture() {
@@ -166,17 +189,21 @@ const keys = {
   p: () => setTool("pan"), l: () => setTool("lasso"), b: () => setTool("box"),
   n: () => $("#names").click(), d: () => $("#theme").click(), 0: showWhole,
   "+": () => zoom(0.7), "=": () => zoom(0.7), "-": () => zoom(1 / 0.7),
-  "/": () => $("#search input").focus(), Escape: clearAll,
+  "/": () => $("#search input").focus(), u: undo, Escape: clearAll,
 };
 const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const typing = event.target.matches("input, select, textarea");
-  if (typing && event.key !== "Escape") return;
+  if (event.target.matches("input, select, textarea")) {
+    if (event.key === "Escape" && event.target.closest("#search")) clearSearch();
+    return;
+  }
+  const isUndo = (event.ctrlKey || event.metaKey) && event.key === "z";
+  if ((event.ctrlKey || event.metaKey || event.altKey) && !isUndo) return;
   let action = keys[event.key] ?? keys[event.key.toLowerCase()];
   if (event.target === stage && arrows[event.key]) action = () => step(...arrows[event.key]);
   if (event.target === stage && ["Enter", " "].includes(event.key)) action = () => toggle(state.current);
+  if (isUndo) action = undo;
   if (!action) return;
   event.preventDefault();
   action();
@@ -196,17 +223,18 @@ function listen() {
   });
   on("#theme", "click", () => { setTheme(isDark() ? "light" : "dark"); fillLegend(); draw() });
   on("#copy", "click", copy);
-  on("#save-json", "click", () => download("selection.json", [jsonOf(rowsOf(state.chosen))], "application/json"));
+  on("#save-json", "click", () => download("selection.json", [jsonOf([...state.chosen])], "application/json"));
   on("#save-list", "click", saveList);
   on("#clear", "click", clearAll);
+  on("#undo", "click", undo);
   let wait;
   on("#search input", "input", () => { clearTimeout(wait); wait = setTimeout(search, 100) });
   on("#search input", "keydown", event => {
     if (event.key !== "Enter") return;
     search();
-    if (state.matches) choose(state.matches, { add: event.shiftKey });
+    if (state.matches) choose(state.matches, howOf(event));
   });
-  on("#search button", "click", event => choose(state.matches, { add: event.shiftKey }));
+  on("#search button", "click", event => choose(state.matches, howOf(event)));
   addEventListener("keydown", onKey);
   addEventListener("resize", paint);
   // Plotly drags the map itself; a lasso or a box must not reach it.
@@ -235,6 +263,7 @@ function listenToPlotly() {
 $("#tools label").hidden = columns.length < 2;
 for (const column of columns) append($("#tools select"), "option", column.title);
 toolButtons[0].parentElement.hidden = $("#closer").hidden = $("#farther").hidden = is3d;
+if (matchMedia("(pointer: coarse)").matches) $("#hint").textContent = "Tap a point to look, and again to select it, or search.";
 if (is3d) $("#hint").textContent = "Click a point, or search.";
 setTool("pan");
 listen();

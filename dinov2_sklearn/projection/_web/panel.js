@@ -51,8 +51,8 @@ function fillLegend() {
     const ramp = append(list, "div", "", { className: "ramp" });
     ramp.style.background = `linear-gradient(to right, ${colors.slice(1)})`;
     const ends = append(list, "div", "", { className: "ends" });
-    append(ends, "span", short(column.low));
-    append(ends, "span", short(column.high));
+    append(ends, "span", valueOf(column, column.low));
+    append(ends, "span", valueOf(column, column.high));
     if (column.counts[0]) addGroup(list, column, 0, colors);
     return;
   }
@@ -73,8 +73,9 @@ function addGroup(list, column, code, colors) {
 }
 
 function fillTray() {
-  const rows = rowsOf(state.chosen), tray = $("#pictures");
+  const rows = [...state.chosen], tray = $("#pictures");
   $("#tray output").textContent = rows.length.toLocaleString("en");
+  $("#undo").disabled = state.past.length === 0;
   $("#actions").hidden = rows.length === 0;
   $("#hint").hidden = rows.length > 0;
   $("#said").textContent = "";
@@ -117,7 +118,7 @@ function download(name, parts, type) {
 }
 
 function saveList() {
-  const rows = rowsOf(state.chosen);
+  const rows = [...state.chosen];
   download("selection.txt", fileBytes(listOf(rows)), "text/plain");
   if (page.names && rows.some(row => /[\r\n]/.test(page.names[row]))) {
     say("Some names have line breaks, which a list cannot hold: take the JSON.");
@@ -125,7 +126,7 @@ function saveList() {
 }
 
 async function copy() {
-  const rows = rowsOf(state.chosen), text = listOf(rows);
+  const rows = [...state.chosen], text = listOf(rows);
   try {
     await navigator.clipboard.writeText(text);
   } catch {  // where the browser gives a local file no clipboard
