@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PatchFeatures", "load_patch_features", "save_patch_features"]
 
-_FORMAT = "dinov2_sklearn patch features 1"
+FORMAT = "dinov2_sklearn patch features 1"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -174,14 +174,16 @@ def _is_done(file: Path, path: str, settings: dict[str, Any]) -> bool:
         return False
     metadata, _ = _read(file, with_tokens=False)
     other = metadata["settings"]
-    if other != settings:
-        differing = sorted(name for name in settings if other.get(name) != settings[name])
+    # 0.1.0 told models by another digest: its file is made again where all else is the same.
+    is_old = "model_digest" in other
+    names = sorted(settings.keys() - {"model"} if is_old else settings)
+    if differing := [name for name in names if other.get(name) != settings[name]]:
         values = "; ".join(f"{n} {other.get(n)!r}, now {settings[n]!r}" for n in differing)
         raise ValueError(
             f"{str(file)!r} was made with other settings ({values}). Use another folder for these, "
             "or delete that one."
         )
-    return metadata["stamp"] == _stamp(path)
+    return not is_old and metadata["stamp"] == _stamp(path)
 
 
 def _narrowed(tokens: NDArray[np.float32], dtype: str, path: str) -> NDArray[Any]:
@@ -196,7 +198,7 @@ def _narrowed(tokens: NDArray[np.float32], dtype: str, path: str) -> NDArray[Any
 
 
 def _write(file: Path, tokens: NDArray[Any], metadata: dict[str, Any]) -> None:
-    text = json.dumps({"format": _FORMAT, **metadata})
+    text = json.dumps({"format": FORMAT, **metadata})
     with atomic_write(file) as stream:
         np.savez(
             stream,
@@ -216,7 +218,7 @@ def _read(file: Path, *, with_tokens: bool) -> tuple[dict[str, Any], NDArray[Any
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             metadata = json.loads(str(arrays["metadata"]))
             tokens = arrays["patch_tokens"] if with_tokens else np.empty(0)
-        if metadata["format"] != _FORMAT:
+        if metadata["format"] != FORMAT:
             raise ValueError(f"its format is {metadata['format']!r}")
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(

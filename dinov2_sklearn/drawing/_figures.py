@@ -9,7 +9,7 @@ from ..utils import atomic_write
 
 __all__ = ["SavableFigureMixin", "check_extension"]
 
-_FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".pdf", ".svg")
+_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".pdf", ".svg")
 
 
 class SavableFigureMixin:
@@ -61,9 +61,9 @@ class SavableFigureMixin:
 def check_extension(path: str | os.PathLike[str]) -> str:
     """Return the extension of a picture's file, in lower case, or say that it is none."""
     extension = Path(path).suffix.lower()
-    if extension not in _FORMATS:
+    if extension not in _EXTENSIONS:
         raise ValueError(
             f"Cannot write {os.fspath(path)!r}: the extension says the format, and must be one of "
-            f"{', '.join(_FORMATS)}."
+            f"{', '.join(_EXTENSIONS)}."
         )
     return extension

@@ -1,5 +1,6 @@
 """Files of patch tokens are whole, are what `inspect` gives, and are made once."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -116,8 +117,26 @@ def test_other_weights_under_the_same_name_are_refused(
     inspector.save_patch_features(photos, tmp_path / "features")
     shutil.rmtree(tmp_path / "model")
     shutil.copytree(tiny_registers, tmp_path / "model")
-    with pytest.raises(ValueError, match="other settings .*model_digest"):
+    with pytest.raises(ValueError, match=r"other settings .*model \["):
         inspector.save_patch_features(photos, tmp_path / "features")
+
+
+def test_files_of_0_1_0_are_made_again_and_those_of_other_settings_refused(
+    tiny_dinov2, photos, tmp_path
+):
+    (file,) = PatchAttentionInspector(tiny_dinov2).save_patch_features(photos[:1], tmp_path)
+    expected = Path(file).read_bytes()
+    with np.load(file) as arrays:
+        parts = dict(arrays)
+    metadata = json.loads(str(parts["metadata"]))
+    del metadata["settings"]["model"]
+    metadata["settings"]["model_digest"] = "0" * 40  # as that version told models
+    np.savez(file, **{**parts, "metadata": np.array(json.dumps(metadata))})
+    assert load_patch_features(file).image_path == photos[0]
+    with pytest.raises(ValueError, match="layer 3, now 0"):
+        PatchAttentionInspector(tiny_dinov2, layer=0).save_patch_features(photos[:1], tmp_path)
+    PatchAttentionInspector(tiny_dinov2).save_patch_features(photos[:1], tmp_path)
+    assert Path(file).read_bytes() == expected
 
 
 def test_unreadable_images(tiny_dinov2, photos, tmp_path):
