@@ -4,7 +4,10 @@ const pictures = page.pictures;
 const lengths = pictures?.lengths && numbersOf(Int32Array, pictures.lengths);  // -1 unreadable, 0 left out
 const sizes = pictures?.sizes && numbersOf(Uint16Array, pictures.sizes);
 let place = 0;
-const places = lengths?.map(length => (place += Math.max(0, length)) - length);
+const places = lengths?.map(length => {
+  place += Math.max(0, length);
+  return place - length;
+});
 
 function remark(text) {
   const element = document.createElement("span");
