@@ -1,9 +1,9 @@
 """The command line, and the demo from end to end."""
 
 import csv
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from PIL import Image
 
 import dinov2_sklearn
 from dinov2_sklearn import load_embeddings
-from dinov2_sklearn.cli import main
+from dinov2_sklearn.cli import _demo, main
 from dinov2_sklearn.cli._demo import _embed
 
 pytestmark = pytest.mark.slow
@@ -43,12 +43,13 @@ def test_help_loads_no_heavy_library():
 
 
 def test_help_answers_at_once():
-    """Within 0.3 s of the interpreter's own start, in the best of several tries."""
+    """Within 0.3 s of processor time beyond the interpreter's own, in the best of several tries."""
 
     def seconds(*command: str) -> float:
-        start = time.perf_counter()
+        before = os.times()
         subprocess.run([sys.executable, *command], check=True, capture_output=True)
-        return time.perf_counter() - start
+        after = os.times()
+        return after.children_user + after.children_system - sum(before[2:4])
 
     bare = min(seconds("-c", "pass") for _ in range(5))
     assert min(seconds("-m", "dinov2_sklearn", "--help") for _ in range(5)) < bare + 0.3
@@ -146,8 +147,10 @@ def test_demo_says_nothing_but_its_progress(demo):
     assert all(line.endswith("...") for line in lines)
 
 
-def test_second_demo_reuses_the_embeddings(demo, capsys):
+def test_second_demo_reuses_the_embeddings(demo, capsys, monkeypatch):
     folder, first = demo
+    for draw in ("_draw_map", "_draw_attention", "_draw_patches"):  # once is enough
+        monkeypatch.setattr(_demo, draw, lambda *arguments: None)
     before = (folder / "embeddings.pt").stat().st_mtime_ns
     chosen = (folder / "selection.csv").read_bytes()
     assert main(["demo", "--output", str(folder), "--quiet"]) == 0

@@ -22,6 +22,7 @@ __all__ = [
     "count_or_share",
     "count_or_zero",
     "devices",
+    "distance",
     "given",
     "list_source",
     "share",
@@ -202,12 +203,21 @@ def _whole(text: str, lowest: int, what: str) -> int:
 
 def share(text: str) -> float:
     """Read a number from 0 to 1."""
+    return _number(text, 1, "number from 0 to 1")
+
+
+def distance(text: str) -> float:
+    """Read a number of 0 or more."""
+    return _number(text, sys.float_info.max, "number of 0 or more")
+
+
+def _number(text: str, highest: float, what: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    if not 0 <= value <= highest:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {what}")
     return value
 
 

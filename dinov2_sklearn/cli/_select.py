@@ -4,17 +4,15 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
 
-from ._options import Command, Commands, check_output, count, count_or_share, given, share
+from ._options import Command, Commands, check_output, count, count_or_share, distance, given, share
 from ._report import Report, load
+from ._sheet import add_sheet, check_sheet, write_sheet
 
 __all__ = ["add_to"]
 
 _SAMPLER = "selection._sampler.DiversitySampler"
-_ON_SHEET = 100
-_SHEETS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 
 
 def add_to(commands: Commands) -> None:
@@ -31,10 +29,17 @@ def add_to(commands: Commands) -> None:
     how_many = "how many to pick, or a share such as 0.1"
     command.option("--n", count_or_share, "N", how_many, required=True)
     parameter = partial(command.parameter, _SAMPLER)
-    what = "typical images then far ones, far ones alone, by cluster, or at random"
-    parameter("strategy", ("hybrid", "fps", "cluster", "random"), None, what)
+    strategies = ("hybrid", "coverage", "fps", "typical", "cluster", "random")
+    what = "images that stand for most others then far ones, the former or the latter alone, "
+    what += "typical ones then far ones, by cluster, or at random"
+    parameter("strategy", strategies, None, what)
     parameter("n_clusters", count, "K", "clusters to look for (default: by the data)")
     parameter("fps_ratio", share, "SHARE", "hybrid's share of far picks")
+    parameter("min_distance", distance, "D", "no two picks are nearer to each other than this")
+    which = "give each group its share of the picks: 'folder' is where an image lies"
+    command.option("--group-by", str, "NAME", which)
+    what = "shares in proportion to the groups' sizes, or equal ones"
+    parameter("group_balance", ("proportional", "equal"), None, what)
     parameter("metric", ("euclidean", "cosine"), None, "distance between embeddings")
     parameter("random_state", int, "N", "of what is random", flag="--seed")
     which = "selection of an earlier round, in any format: counts as labelled, is extended and "
@@ -46,9 +51,7 @@ def add_to(commands: Commands) -> None:
     command.option("--copy-to", Path, "DIR", "gather the picked images here as well")
     modes = ("copy", "symlink", "hardlink")
     command.option("--copy-mode", modes, None, "how they are gathered", default="copy")
-    what = f"draw the first {_ON_SHEET} picks side by side as well: a .jpg, .png or .webp"
-    command.option("--contact-sheet", Path, "P", what)
-    command.switch("--force", "replace a contact sheet that is there already")
+    add_sheet(command, "picks")
 
 
 def _run(arguments: argparse.Namespace) -> Report:
@@ -56,12 +59,13 @@ def _run(arguments: argparse.Namespace) -> Report:
 
     inputs = [arguments.embeddings, *arguments.exclude]
     check_output(arguments.output, *inputs)
-    if arguments.contact_sheet is not None:
-        _check_sheet(arguments, *inputs)
+    check_sheet(arguments, arguments.output, *inputs)
     rows, paths, numbers, model_name, skipped = load(arguments.embeddings)
     preselected = _preselected(arguments, paths)
+    columns = _columns(arguments, paths)
+    groups = columns.get(arguments.group_by)
     sampler = DiversitySampler(arguments.n, **given(arguments, _SAMPLER))
-    sampler.fit(rows, preselected=preselected)
+    sampler.fit(rows, preselected=preselected, groups=groups)
     settings = {"model_name": model_name, "embeddings": str(arguments.embeddings)}
     write_selection(
         arguments.output,
@@ -71,6 +75,7 @@ def _run(arguments: argparse.Namespace) -> Report:
         root=arguments.root,
         settings=settings,
         rows=numbers,
+        columns=columns,
     )
     picked = [paths[row] for row in sampler.selected_indices_]
     data = {
@@ -79,9 +84,11 @@ def _run(arguments: argparse.Namespace) -> Report:
         "n_images": len(paths),
         "n_excluded": len(preselected),
         "covering_radius": float(sampler.covering_radius_),
+        "representation": float(sampler.representation_[-1]),
         "picks": picked,
     }
-    text = f"{arguments.output}: {len(picked)} of {len(paths)} images, covering radius "
+    text = f"{arguments.output}: {len(picked)} of {len(paths)} images, which take away "
+    text += f"{sampler.representation_[-1]:.0%} of the spread; covering radius "
     text += f"{sampler.covering_radius_:.4g}"
     if arguments.copy_to is not None:
         with _after_selection(arguments, "images could not all be gathered"):
@@ -89,59 +96,25 @@ def _run(arguments: argparse.Namespace) -> Report:
         text += f"\n{arguments.copy_to}: the images"
     if arguments.contact_sheet is not None:
         data["contact_sheet"] = str(arguments.contact_sheet)
-        skipped = [*skipped, *_draw_sheet(arguments, picked, paths)]
+        title = f"{len(picked)} picks, in order" if len(picked) > 1 else "1 pick"
+        with _after_selection(arguments, "contact sheet could not be written"):
+            skipped = [*skipped, *write_sheet(arguments, picked, title, paths)]
         text += f"\n{arguments.contact_sheet}: how they look"
     return Report(text, data, skipped)
 
 
-def _check_sheet(arguments: argparse.Namespace, *inputs: Path) -> None:
-    sheet: Path = arguments.contact_sheet
-    if sheet.suffix.lower() not in _SHEETS:
-        raise ValueError(
-            f"--contact-sheet {str(sheet)!r} must end in {' or '.join(_SHEETS)}: the extension "
-            "says the format."
-        )
-    check_output(sheet, arguments.output, *inputs, option="--contact-sheet")
-    _refuse_other(arguments, [])
+def _columns(arguments: argparse.Namespace, paths: list[str]) -> dict[str, list[str]]:
+    """Return what images are grouped by."""
+    from ..images import ImageRef
 
-
-def _refuse_other(arguments: argparse.Namespace, paths: list[str]) -> None:
-    """Refuse to write over another file: it may be an image of the collection."""
-    sheet: Path = arguments.contact_sheet
-    if sheet.exists() and not arguments.force:
-        raise FileExistsError(
-            f"--contact-sheet {str(sheet)!r} exists. Name another file, or replace it with --force."
-        )
-    real = sheet.resolve()
-    if any(Path(path).resolve() == real for path in paths if path.endswith(real.name)):
-        raise FileExistsError(
-            f"--contact-sheet {str(sheet)!r} is one of the images. Name another file."
-        )
-
-
-def _draw_sheet(
-    arguments: argparse.Namespace, picked: list[str], paths: list[str]
-) -> list[dict[str, Any]]:
-    """Write the sheet, and return the images that are missing on it."""
-    from ..drawing._contact_sheet import draw_sheet
-    from ..utils import atomic_write, warn
-
-    shown = picked[:_ON_SHEET]
-    title = f"{len(picked)} picks, in order" if len(picked) > 1 else "1 pick"
-    if len(shown) < len(picked):
-        title = f"The first {len(shown)} of {title}"
-    file: Path = arguments.contact_sheet
-    with _after_selection(arguments, "contact sheet could not be written"):
-        _refuse_other(arguments, paths)  # it may have been gathered just now
-        sheet, errors = draw_sheet(shown, title=title)
-        with atomic_write(file) as stream:
-            sheet.save(stream, _SHEETS[file.suffix.lower()], quality=90)
-    if errors:
-        warn(
-            f"{len(errors)} of {len(shown)} images on {str(file)!r} are grey: they cannot be read "
-            "now. Relative paths count from the folder in which `extract` ran.",
-        )
-    return [{"image_id": error.source, "cause": error.reason} for error in errors]
+    columns: dict[str, list[str]] = {}
+    by = arguments.group_by
+    if by == "folder" and by not in columns:
+        columns[by] = [PurePath(ImageRef(path).within).parent.name for path in paths]
+    if by is not None and by not in columns:
+        known = ", ".join(map(repr, ["folder", *columns]))
+        raise ValueError(f"--group-by {by!r} is not known of the images, only {known}.")
+    return columns
 
 
 @contextmanager

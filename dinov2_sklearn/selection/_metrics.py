@@ -13,6 +13,8 @@ from ..neighbors import Rows, knn, nearest, sq_distances_to_earlier, to_geometry
 from ..utils import check_indices
 from ._validation import check_rows
 
+__all__ = ["SelectionReport", "SelectionScores", "compute_diversity", "selection_report"]
+
 _METRICS = ("euclidean", "cosine")
 
 

@@ -10,6 +10,8 @@ from ..neighbors import nearest, to_geometry, to_metric
 from ._metrics import compute_diversity
 from ._validation import check_rows
 
+__all__ = ["NearestRepresentativeMixin"]
+
 
 class NearestRepresentativeMixin:
     """Methods that compare rows with `representatives_`, each row for itself."""

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+__all__ = ["atomic_write", "left_over", "temporary_beside"]
+
 
 def temporary_beside(path: Path) -> Path:
     """Return a name that no other file in the folder of `path` has."""

@@ -27,6 +27,7 @@ from dinov2_sklearn import (
 )
 from dinov2_sklearn.cli import _COMMANDS, _parser, main
 from dinov2_sklearn.cli._options import _defaults, given
+from dinov2_sklearn.selection import read_selection
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +56,10 @@ AGAIN = (
     "select --embeddings all.npz --output more.json --n 0.4 --exclude picks.csv --format "
     "label-studio --root . --json"
 )
+GROUPS = (
+    "select --embeddings all.npz --output groups.csv --n 4 --strategy coverage --min-distance 0 "
+    "--group-by folder --group-balance equal --json"
+)
 PATCHES = (
     "patches --images photos --pattern *.png --output attention --model {model} --revision main "
     "--layer 1 --head 0 --limit 2 --image-size 56 --device cpu --dtype float32 --batch-size 1 "
@@ -63,7 +68,7 @@ PATCHES = (
 ROLLOUT = "patches --images list.csv --image-col file --output rollout --model {model} --rollout"
 PCA = "patches --images photos --output pca --model {model} --pca"
 RUN = "run pipe.joblib --input list.csv --image-col file --pattern * --output night --json --quiet"
-ALL = [EXTRACT_ALL, EXTRACT, MAP, PAGE, SELECT, AGAIN, PATCHES, ROLLOUT, PCA, RUN]
+ALL = [EXTRACT_ALL, EXTRACT, MAP, PAGE, SELECT, AGAIN, GROUPS, PATCHES, ROLLOUT, PCA, RUN]
 # Run in tests/test_demo.py.
 DEMO = "demo --output demo --n 24 --json --quiet"
 MODELS = "models --json --quiet"
@@ -145,6 +150,10 @@ def test_a_round_of_work(desk, run):
     assert not set(more["picks"]) & set(found["picks"])
     again = load_selection("more.json", embeddings.image_ids, root=".")
     assert [embeddings.image_ids[row] for row in again] == more["picks"]
+
+    grouped = run(GROUPS)
+    assert 0 < grouped["representation"] < 1
+    assert read_selection("groups.csv").columns == {"folder": ["photos"] * 4}
 
     run(MAP)
     with Image.open("map.png") as picture:

@@ -18,6 +18,7 @@ from dinov2_sklearn import (
     save_embeddings,
 )
 from dinov2_sklearn.cli import main
+from dinov2_sklearn.selection import read_selection
 
 pytestmark = pytest.mark.slow
 
@@ -101,6 +102,10 @@ def desk(tmp_path, monkeypatch):
         (
             "select --embeddings good.npz --output a.jpg --format csv --n 3 --contact-sheet a.jpg",
             "--contact-sheet 'a.jpg' is one of the inputs or outputs",
+        ),
+        (
+            "select --embeddings good.npz --output a.csv --n 3 --group-by camera",
+            "'camera' is not known of the images, only 'folder'",
         ),
         ("visualize --embeddings missing.npz --output a.png", "no embeddings file"),
         ("visualize --embeddings good.npz --output a.doc", "doc"),
@@ -251,6 +256,16 @@ def test_row_numbers_are_those_of_the_file(desk):
     assert sorted(picks) == [i for i in range(20) if i != 3]
     ids = load_embeddings("gap.npz").image_ids
     assert load_selection("a.csv", ids).tolist() == picks.tolist()
+
+
+def test_folders_are_groups(desk):
+    rows = np.random.default_rng(0).normal(size=(20, 4))
+    names = [f"{'many' if i < 16 else 'few'}/{i}.jpg" for i in range(20)]
+    save_embeddings("folders.npz", rows, names, model_name="m")
+    line = "select --embeddings folders.npz --output a.csv --n 6 --group-by folder"
+    for balance, few in (("proportional", 1), ("equal", 3)):
+        assert main([*line.split(), "--group-balance", balance]) == 0
+        assert read_selection("a.csv").columns["folder"].count("few") == few
 
 
 def test_images_that_stand_twice_are_excluded_twice(desk):

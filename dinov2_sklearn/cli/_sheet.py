@@ -1,0 +1,70 @@
+"""Contact sheets that commands draw of what they found."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ._options import Command, check_output
+
+__all__ = ["add_sheet", "check_sheet", "write_sheet"]
+
+_ON_SHEET = 100
+_KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+
+
+def add_sheet(command: Command, what: str) -> None:
+    """Add where the sheet goes; `what` is shown on it."""
+    what = f"draw the first {_ON_SHEET} {what} side by side as well: a .jpg, .png or .webp"
+    command.option("--contact-sheet", Path, "P", what)
+    command.switch("--force", "replace a contact sheet that is there already")
+
+
+def check_sheet(arguments: argparse.Namespace, *others: Path) -> None:
+    """Refuse a sheet that cannot be written, or that is another file, before hours of work."""
+    sheet: Path | None = arguments.contact_sheet
+    if sheet is None:
+        return
+    if sheet.suffix.lower() not in _KINDS:
+        raise ValueError(
+            f"--contact-sheet {str(sheet)!r} must end in {' or '.join(_KINDS)}: the extension "
+            "says the format."
+        )
+    check_output(sheet, *others, option="--contact-sheet")
+    _refuse_other(arguments, [])
+
+
+def write_sheet(
+    arguments: argparse.Namespace, shown: list[str], what: str, images: list[str]
+) -> list[dict[str, Any]]:
+    """Write the sheet, which is none of the images; return those that are missing on it."""
+    from ..drawing._contact_sheet import draw_sheet
+    from ..utils import atomic_write, warn
+
+    title = what
+    if len(shown) > _ON_SHEET:
+        title, shown = f"The first {_ON_SHEET} of {what}", shown[:_ON_SHEET]
+    file: Path = arguments.contact_sheet
+    _refuse_other(arguments, images)  # it may have been gathered just now
+    sheet, errors = draw_sheet(shown, title=title)
+    with atomic_write(file) as stream:
+        sheet.save(stream, _KINDS[file.suffix.lower()], quality=90)
+    if errors:
+        warn(
+            f"{len(errors)} of {len(shown)} images on {str(file)!r} are grey: they cannot be read "
+            "now. Relative paths count from the folder in which `extract` ran."
+        )
+    return [{"image_id": error.source, "cause": error.reason} for error in errors]
+
+
+def _refuse_other(arguments: argparse.Namespace, images: list[str]) -> None:
+    """Refuse to write over another file: it may be an image of the collection."""
+    sheet: Path = arguments.contact_sheet
+    if sheet.exists() and not arguments.force:
+        raise FileExistsError(
+            f"--contact-sheet {str(sheet)!r} exists. Name another file, or replace it with --force."
+        )
+    real = sheet.resolve()
+    if any(Path(image).resolve() == real for image in images if image.endswith(real.name)):
+        raise FileExistsError(
+            f"--contact-sheet {str(sheet)!r} is one of the images. Name another file."
+        )
