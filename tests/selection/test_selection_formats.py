@@ -146,6 +146,9 @@ def test_columns_travel_with_their_rows(photos):
         assert back.columns == {"camera": ["south", "north"]}
     with pytest.raises(ValueError, match="camera has 3 values for 4 paths"):
         write_selection("p.csv", photos, [0], columns={"camera": camera[:3]})
+    for name, format in (("width", "coco"), ("image", "label-studio")):
+        with pytest.raises(ValueError, match=f"keeps something else as '{name}'"):
+            write_selection("p.json", photos, [0], format=format, root=".", columns={name: camera})
     with pytest.raises(ValueError, match="has paths, rows and columns of its own"):
         write_selection("p.csv", photos, back)
 

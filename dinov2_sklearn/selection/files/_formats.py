@@ -155,6 +155,7 @@ def _read_json(contents: Any, root: Path | None) -> Selection:
 
 
 def _write_coco(selection: Selection, root: Path | None) -> str:
+    _refuse_columns(selection, _COCO_KEYS, "COCO")
     images = []
     for record, name in zip(selection.records(), _relative(selection, root), strict=True):
         width, height = _size(record["filepath"])
@@ -187,6 +188,7 @@ def _write_label_studio(selection: Selection, root: Path | None) -> str:
             "Label Studio finds images relative to its LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT: "
             "give that folder as root."
         )
+    _refuse_columns(selection, ("image",), "Label Studio")
     tasks = []
     for record, name in zip(selection.records(), _relative(selection, root), strict=True):
         if ImageRef(name).is_url:
@@ -249,6 +251,12 @@ def _relative(selection: Selection, root: Path | None) -> list[str]:
         name = path if ref.is_url else os.path.relpath(ref.absolute, base).replace(os.sep, "/")
         names.append(name)
     return names
+
+
+def _refuse_columns(selection: Selection, taken: Sequence[str], what: str) -> None:
+    for name in selection.columns:
+        if name in taken:
+            raise ValueError(f"{what} keeps something else as {name!r}: rename that column.")
 
 
 def _absolute(names: list[str], root: Path | None) -> list[str]:
