@@ -320,6 +320,25 @@ def test_an_empty_selection_is_one():
     assert display.selected.tolist() == []
 
 
+@pytest.mark.parametrize("kind", ["datetime64", "date", "zoned"])
+def test_times_are_a_scale_whose_ends_are_dates(kind):
+    times = pd.Series(pd.date_range("2024-01-01", periods=60, freq="D"))
+    times[3] = pd.NaT
+    if kind == "date":
+        times = times.dt.date
+    elif kind == "zoned":
+        times = times.dt.tz_localize("Asia/Tokyo")
+    display = ProjectionDisplay.from_coordinates(POINTS, labels=times)
+    (dots,) = drawn_points(display)
+    colors = [dots[tuple(point)] for point in POINTS.tolist()]
+    assert colors[0] == "#440154"  # viridis, from one end to the other
+    assert colors[-1] == "#fde725"
+    assert colors[3] == NO_GROUP.lower()
+    bar = display.figure_.axes[1]
+    display.figure_.draw_without_rendering()
+    assert any("Feb" in label.get_text() for label in bar.get_yticklabels())
+
+
 @pytest.mark.parametrize("dtype", ["string", "boolean", "object"])
 def test_pandas_missing_labels_are_no_group(dtype):
     labels = pd.Series([True, pd.NA, False] * 4 if dtype == "boolean" else ["a", pd.NA, "b"] * 4)
