@@ -5,7 +5,6 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +119,8 @@ def save_patch_features(
     with Progress(len(files), "Saving patch tokens", "img", shown=verbose) as bar:
         bar.update(len(files) - len(todo))
         stamps = {path: _stamp(path) for path in todo}  # before the images are read
-        for path, tokens in _tokens(model, todo, errors if on_error == "skip" else None):
+        for position, _, _, tokens in model.run(todo, errors if on_error == "skip" else None):
+            path = todo[position]
             metadata = {"image_path": path, "stamp": stamps[path], "settings": settings}
             _write(files[path], _narrowed(tokens, dtype, path), metadata)
             bar.update(1)
@@ -130,13 +130,6 @@ def save_patch_features(
         warn_of_failures(errors.values(), told)
     found = [None if path in failed else str(files[path]) for path in paths]
     return np.array(found, dtype=object)
-
-
-def _tokens(
-    model: "AttentionModel", paths: list[str], errors: dict[int, ImageDecodeError] | None
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    for position, _, _, tokens in model.run(paths, errors):
-        yield paths[position], tokens
 
 
 def _settings(model: "AttentionModel", model_name: str, dtype: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -111,13 +112,25 @@ def _grid(backbone: Backbone, pixels: torch.Tensor) -> tuple[int, int]:
 def _watch(backbone: Backbone, blocks: Sequence[int], measure: Measure) -> Iterator[dict[int, Any]]:
     """Collect what `measure` makes of the blocks while the model runs inside the context."""
     seen: dict[int, Any] = {}
+    caller = threading.get_ident()
+
+    def record(
+        block: int, name: str, parts: dict[str, torch.Tensor], module: Any, inputs: Any, output: Any
+    ) -> None:
+        # Other threads may embed other images with the same model at this moment.
+        if threading.get_ident() != caller:
+            return
+        parts[name] = split_heads(output, backbone.checkpoint.n_heads)
+        if len(parts) == 2:  # whichever of the two runs first
+            seen[block] = measure(block, parts.pop("query"), parts.pop("key"))
+
     with torch.inference_mode(), backbone.lock, ExitStack() as hooks:
         for block in set(blocks):
-            projections = dict(
-                zip(("query", "key"), _projections(backbone.blocks[block]), strict=True)
-            )
-            for name, hook in _hooks(backbone, block, measure, seen).items():
-                hooks.callback(projections[name].register_forward_hook(hook).remove)
+            parts: dict[str, torch.Tensor] = {}
+            pair = zip(("query", "key"), _projections(backbone.blocks[block]), strict=True)
+            for name, projection in pair:
+                hook = partial(record, block, name, parts)
+                hooks.callback(projection.register_forward_hook(hook).remove)
         yield seen
 
 
@@ -128,25 +141,3 @@ def _projections(block: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Modu
         return attention.q_proj, attention.k_proj
     # Earlier releases of transformers 5 wrap them once more, under other names.
     return attention.attention.query, attention.attention.key
-
-
-def _hooks(
-    backbone: Backbone, block: int, measure: Measure, seen: dict[int, Any]
-) -> dict[str, Callable[..., None]]:
-    """Make the two hooks of a block; the later one to run measures."""
-    caller = threading.get_ident()
-    parts: dict[str, torch.Tensor] = {}
-    n_heads = backbone.checkpoint.n_heads
-
-    def record(name: str, output: torch.Tensor) -> None:
-        # Other threads may embed other images with the same model at this moment.
-        if threading.get_ident() != caller:
-            return
-        parts[name] = split_heads(output, n_heads)
-        if len(parts) == 2:
-            seen[block] = measure(block, parts.pop("query"), parts.pop("key"))
-
-    return {
-        "query": lambda module, inputs, output: record("query", output),
-        "key": lambda module, inputs, output: record("key", output),
-    }
