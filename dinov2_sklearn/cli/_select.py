@@ -105,16 +105,23 @@ def _run(arguments: argparse.Namespace) -> Report:
 
 def _columns(arguments: argparse.Namespace, paths: list[str]) -> dict[str, list[str]]:
     """Return what images are grouped by."""
-    from ..images import ImageRef
-
     columns: dict[str, list[str]] = {}
     by = arguments.group_by
     if by == "folder" and by not in columns:
-        columns[by] = [PurePath(ImageRef(path).within).parent.name for path in paths]
+        columns[by] = [_folder(path) for path in paths]
     if by is not None and by not in columns:
         known = ", ".join(map(repr, ["folder", *columns]))
         raise ValueError(f"--group-by {by!r} is not known of the images, only {known}.")
     return columns
+
+
+def _folder(path: str) -> str:
+    from ..images import ImageRef
+
+    ref = ImageRef(path)
+    if not ref.is_url:
+        return str(PurePath(path).parent)
+    return ref.within.rpartition("/")[0] + "".join(path.partition("::")[1:])
 
 
 @contextmanager
