@@ -144,20 +144,20 @@ class _ImageBatch:
     """Images on their way to the model, with what became of others between them."""
 
     positions: list[int] = field(default_factory=list)
-    pixels: list[list[NDArray[np.float32]]] = field(default_factory=list)
+    pictures: list[list[NDArray[np.uint8]]] = field(default_factory=list)
     digests: list[bytes | None] = field(default_factory=list)
     known: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     errors: dict[int, ImageDecodeError] = field(default_factory=dict)
 
 
 class _ReadImage(NamedTuple):
-    """What a thread found: pixels, the reason why there are none, or a row that is known.
+    """What a thread found: pictures, the reason why there are none, or a row that is known.
 
     All are None where another image has the same content.
     """
 
     digest: bytes | None = None
-    pixels: list[NDArray[np.float32]] | None = None
+    pictures: list[NDArray[np.uint8]] | None = None
     error: ImageDecodeError | None = None
     known: NDArray[np.float32] | None = None
 
@@ -190,7 +190,7 @@ class _CachedReader:
         return self._decode(content, digest)
 
     def _decode(self, image: Any, digest: bytes | None) -> _ReadImage:
-        found = self._reader(image)
+        found = self._reader.pictures(image)
         if isinstance(found, ImageDecodeError):
             return _ReadImage(digest, error=found)
         return _ReadImage(digest, found)
@@ -223,17 +223,17 @@ def embed_images(
     """
     reader = _CachedReader(recipe.reader, cache)
     read = map_ahead(reader, images, num_workers=num_workers, ahead=2 * batch_size)
-    # A GPU computes while the next batch is put together, so that its result is fetched one batch
+    # A GPU computes while the next batch is put together, so that its result is taken one batch
     # late; on a CPU nothing is gained, and what is finished is handed over at once.
     n_late = 1 if device.type == "cuda" else 0
     forward: _Forward | None = None
-    launched: deque[tuple[_ImageBatch, torch.Tensor | None]] = deque()
+    launched: deque[tuple[_ImageBatch, _Rows | None]] = deque()
     copies: dict[int, bytes] = {}
     failed: dict[bytes, ImageDecodeError] = {}
     for batch in _batches(read, batch_size, copies, failed):
-        if batch.pixels and forward is None:
+        if batch.pictures and forward is None:
             forward = _Forward(recipe, device, batch_size)
-        launched.append((batch, forward(batch.pixels) if forward and batch.pixels else None))
+        launched.append((batch, forward(batch.pictures) if forward and batch.pictures else None))
         while len(launched) > n_late:
             yield _finish(*launched.popleft(), cache)
     while launched:
@@ -271,11 +271,11 @@ def _batches(
                 failed[image.digest] = image.error
         elif image.known is not None:
             batch.known[position] = image.known
-        elif image.pixels is None:
+        elif image.pictures is None:
             copies[position] = image.digest  # type: ignore[assignment]
         else:
             batch.positions.append(position)
-            batch.pixels.append(image.pixels)
+            batch.pictures.append(image.pictures)
             batch.digests.append(image.digest)
         if batch_size in (len(batch.positions), len(batch.known)):
             yield batch
@@ -284,80 +284,117 @@ def _batches(
         yield batch
 
 
-def _finish(
-    batch: _ImageBatch, result: "torch.Tensor | None", cache: CacheSession
-) -> EmbeddedBatch:
-    computed: Any = [] if result is None else result.cpu().numpy()
+def _finish(batch: _ImageBatch, launched: "_Rows | None", cache: CacheSession) -> EmbeddedBatch:
+    computed: Any = [] if launched is None else launched.wait()
     cache.store([(d, row) for d, row in zip(batch.digests, computed, strict=True) if d])
     rows = batch.known | dict(zip(batch.positions, computed, strict=True))
     return EmbeddedBatch.of(rows, batch.errors)
 
 
+class _Rows:
+    """Embeddings on their way from the device."""
+
+    def __init__(self, embeddings: "torch.Tensor") -> None:
+        import torch
+
+        # Asked for only when they are wanted, they would queue behind the batch launched since.
+        self._rows = embeddings.to("cpu", non_blocking=embeddings.is_cuda)
+        self._copied = torch.cuda.Event() if embeddings.is_cuda else None
+        if self._copied is not None:
+            self._copied.record(torch.cuda.current_stream(embeddings.device))
+
+    def wait(self) -> NDArray[np.float32]:
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._rows.numpy()
+
+
 class _Forward:
-    """From a batch of preprocessed images to its embeddings, still on the device."""
+    """From a batch of pictures to its embeddings, which the device may still be computing."""
 
     def __init__(self, recipe: Recipe, device: "torch.device", batch_size: int) -> None:
+        import torch
+
         from ..backbone._loading import load_backbone
 
         self.recipe = recipe
         self.backbone = load_backbone(recipe.checkpoint, device, recipe.dtype)
         self.batch_size = batch_size
         self.runners: list[BatchRunner] = []
+        # The same for all sizes of the pictures, and copied once: a copy of a batch would wait for
+        # the batch before.
+        self.scale, self.bias = (
+            torch.from_numpy(values)[:, None, None].to(device)
+            for values in recipe.preprocessings[0].scale_and_bias
+        )
 
-    def __call__(self, images: Sequence[list[np.ndarray]]) -> "torch.Tensor":
+    def __call__(self, images: Sequence[list[NDArray[np.uint8]]]) -> _Rows:
         import torch
 
         from ..backbone._forward import BatchRunner
 
-        scales = [self._stack(pixels) for pixels in zip(*images, strict=True)]
+        scales = [self._stack(pictures) for pictures in zip(*images, strict=True)]
         if not self.runners:
             self.runners = [BatchRunner(self._embed, self._images_at_once(s)) for s in scales]
         runs = zip(self.runners, scales, strict=True)
-        parts = [run(self._padded(pixels, run.batch_size))[: len(images)] for run, pixels in runs]
+        parts = [run(self._padded(stack, run.batch_size))[: len(images)] for run, stack in runs]
         embeddings = torch.cat(parts, dim=1)
         if self.recipe.normalize:
             embeddings = torch.nn.functional.normalize(embeddings, dim=1)
-        return embeddings
+        return _Rows(embeddings)
 
-    def _images_at_once(self, pixels: "torch.Tensor") -> int:
+    def _images_at_once(self, pictures: "torch.Tensor") -> int:
         if self.backbone.device.type != "cpu":
             return self.batch_size
-        n_bytes = self._n_tokens(pixels) * self.recipe.dtype.itemsize
+        n_bytes = self._n_tokens(pictures) * self.recipe.dtype.itemsize
         return min(self.batch_size, max(1, _CPU_BYTES_A_CHANNEL // n_bytes))
 
-    def _padded(self, pixels: "torch.Tensor", images_at_once: int) -> "torch.Tensor":
+    def _padded(self, pictures: "torch.Tensor", images_at_once: int) -> "torch.Tensor":
         """Repeat an image where few would be left over, so that no row depends on their number."""
-        n_left = len(pixels) % images_at_once
+        n_left = len(pictures) % images_at_once
         if n_left == 0 or self.backbone.device.type != "cpu" or self.recipe.dtype.itemsize == 4:
-            return pixels
-        n_least = min(images_at_once, -(-_CPU_LEAST_TOKENS // self._n_tokens(pixels)))
-        return pixels[[*range(len(pixels)), *[0] * (n_least - n_left)]]
+            return pictures
+        n_least = min(images_at_once, -(-_CPU_LEAST_TOKENS // self._n_tokens(pictures)))
+        return pictures[[*range(len(pictures)), *[0] * (n_least - n_left)]]
 
-    def _n_tokens(self, pixels: "torch.Tensor") -> int:
-        height, width = pixels.shape[-2:]
+    def _n_tokens(self, pictures: "torch.Tensor") -> int:
+        height, width = pictures.shape[1:3]
         return max(1, height * width // self.recipe.checkpoint.patch_size**2)
 
-    def _stack(self, pixels: Sequence[np.ndarray]) -> "torch.Tensor":
+    def _stack(self, pictures: Sequence[NDArray[np.uint8]]) -> "torch.Tensor":
         import torch
 
-        shapes = {array.shape for array in pixels}
+        shapes = {picture.shape for picture in pictures}
         if len(shapes) > 1:
             raise ValueError(
                 "The checkpoint's preprocessing does not crop images to one size, and those of "
                 f"one batch have the shapes {sorted(shapes)}. Set batch_size=1."
             )
-        stacked = torch.from_numpy(np.stack(pixels))
         # Only from pinned memory does a copy to the GPU run beside its work.
-        return stacked.pin_memory() if self.backbone.device.type == "cuda" else stacked
+        is_pinned = self.backbone.device.type == "cuda"
+        stack = torch.empty(
+            (len(pictures), *pictures[0].shape), dtype=torch.uint8, pin_memory=is_pinned
+        )
+        np.stack(pictures, out=stack.numpy())
+        return stack
 
-    def _embed(self, pixels: "torch.Tensor") -> "torch.Tensor":
+    def _embed(self, pictures: "torch.Tensor") -> "torch.Tensor":
         import torch
 
         from ..backbone._forward import forward_tokens
 
-        tokens = forward_tokens(self.backbone, pixels, self.recipe.blocks)
+        tokens = forward_tokens(self.backbone, self._normalized(pictures), self.recipe.blocks)
         pooled = [_pool(tokens[block], self.recipe.pooling) for block in self.recipe.blocks]
         return torch.cat(pooled, dim=1).float()
+
+    def _normalized(self, pictures: "torch.Tensor") -> "torch.Tensor":
+        """Do what `Preprocessing.normalize` does, where the model runs: bytes travel there."""
+        import torch
+
+        pixels = pictures.to(self.backbone.device, non_blocking=pictures.is_pinned())
+        pixels = pixels.permute(0, 3, 1, 2)
+        pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+        return pixels.mul_(self.scale).add_(self.bias)
 
 
 def _pool(tokens: "Tokens", pooling: str) -> "torch.Tensor":

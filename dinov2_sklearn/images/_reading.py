@@ -41,26 +41,15 @@ class ImageReader:
         sizes = [preprocessing.min_size for preprocessing in preprocessings]
         self._min_size = None if None in sizes else max(size for size in sizes if size is not None)
 
-    def __call__(
-        self, source: ImageSource | list[NDArray[np.uint8]] | ImageDecodeError
-    ) -> list[NDArray[np.float32]] | ImageDecodeError:
-        """Return one float32 array (3, height, width) a size, or why there is none.
-
-        What `pictures` returned in another process takes the place of an image.
-        """
-        pictures = source if isinstance(source, list) else self.pictures(source)
-        if isinstance(pictures, ImageDecodeError):
-            return pictures
-        pairs = zip(self.preprocessings, pictures, strict=True)
-        return [preprocessing.normalize(picture) for preprocessing, picture in pairs]
-
     def pictures(
-        self, source: ImageSource | ImageDecodeError
+        self, source: ImageSource | list[NDArray[np.uint8]] | ImageDecodeError
     ) -> list[NDArray[np.uint8]] | ImageDecodeError:
         """Return what the model sees, as one uint8 array (height, width, 3) a size.
 
-        These take a quarter of the room of the float32 arrays that become of them.
+        What this returned in another process takes the place of an image.
         """
+        if isinstance(source, list):
+            return source
         decoded = self.decode(source)
         if isinstance(decoded, ImageDecodeError):
             return decoded

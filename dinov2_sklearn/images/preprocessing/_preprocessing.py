@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ._config import read_config
@@ -338,13 +339,19 @@ class Preprocessing:
             raise ValueError(
                 f"out must be float32 of shape {pixels.shape}, got {out.dtype} of {out.shape}."
             )
+        scale, bias = self.scale_and_bias
+        np.multiply(pixels, scale[:, None, None], out=out)
+        return np.add(out, bias[:, None, None], out=out)
+
+    @property
+    def scale_and_bias(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What `normalize` multiplies 8-bit values by and then adds, of each channel."""
         scale = np.full(3, 1.0 if self.rescale is None else self.rescale)
-        if self.mean is None or self.std is None:
-            return np.multiply(pixels, scale[:, None, None].astype(np.float32), out=out)
-        scale /= self.std
-        bias = -np.divide(self.mean, self.std)
-        np.multiply(pixels, scale[:, None, None].astype(np.float32), out=out)
-        return np.add(out, bias[:, None, None].astype(np.float32), out=out)
+        bias = np.zeros(3)
+        if self.mean is not None and self.std is not None:
+            scale /= self.std
+            bias = -np.divide(self.mean, self.std)
+        return scale.astype(np.float32), bias.astype(np.float32)
 
     def _resize_and_crop(self, image: Image.Image) -> Image.Image:
         if image.mode != "RGB":
