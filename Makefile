@@ -11,7 +11,7 @@ RELEASE := build/release
 NOTEBOOKS := $(patsubst %,build/%,$(wildcard notebooks/*.ipynb))
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo notebooks docs screenshot test lint format bench dist test-release clean
+.PHONY: help .venv demo notebooks docs screenshot test lint format bench gpu dist test-release clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z.]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -50,6 +50,11 @@ build/notebooks/%.ipynb: notebooks/%.ipynb $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev ## Measure everything (40 minutes or more) and write benchmarks/RESULTS.md
 	$(BIN)/python -m pip install -c constraints.txt -e ".[bench]"
 	$(BIN)/python benchmarks $(BENCH)
+
+# Needs no environment of its own: a machine with a GPU has its torch already. PYTHON names it.
+gpu: ## Test and measure on this machine's GPU (8 minutes) and write benchmarks/GPU.md
+	PYTHONPATH="$(CURDIR)" $(PYTHON) -m pytest tests/gpu
+	PYTHONPATH="$(CURDIR)" $(PYTHON) benchmarks/gpu.py
 
 lint: $(VENV)/.installed-dev ## Check style, types, and which room imports which
 	$(BIN)/ruff check

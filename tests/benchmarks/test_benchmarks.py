@@ -134,3 +134,13 @@ def test_an_unknown_benchmark_is_named(tmp_path):
     assert run.returncode == 2
     assert "no such benchmark: selection/spede" in run.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_gpu_is_measured_with_runs_without_one(tmp_path):
+    command = [sys.executable, BENCHMARKS / "gpu.py", "--quick", "--output", tmp_path / "gpu.md"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    text = (tmp_path / "gpu.md").read_text(encoding="utf-8")
+    for title in ("Decoding alone", "From JPEG files", "Computing alone"):
+        rows = [line for line in text.split(f"## {title}")[1].splitlines() if line.startswith("|")]
+        assert len(rows) >= 3, title
