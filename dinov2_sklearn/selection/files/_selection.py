@@ -108,12 +108,17 @@ class Selection:
         ]
 
 
-def find_rows(names: Iterable[str], paths: Sequence[str]) -> list[list[int]]:
+def find_rows(names: Sequence[str], paths: Sequence[str]) -> list[list[int]]:
     """Return for each name all of its rows among the paths, compared as absolute paths."""
-    rows: dict[str, list[int]] = {}
+    rows: dict[str, list[int]] = {ImageRef(name).absolute: [] for name in names}
+    # Only those that end alike: to make a path absolute takes longer than all else.
+    ends = {os.path.basename(name) for name in names}  # noqa: PTH119 - may be no valid text
     for row, path in enumerate(paths):
-        rows.setdefault(ImageRef(path).absolute, []).append(row)
-    return [rows.get(ImageRef(name).absolute, []) for name in names]
+        if os.path.basename(path) in ends:  # noqa: PTH119
+            found = rows.get(ImageRef(path).absolute)
+            if found is not None:
+                found.append(row)
+    return [rows[ImageRef(name).absolute] for name in names]
 
 
 def _decoded(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
