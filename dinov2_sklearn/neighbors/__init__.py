@@ -10,17 +10,22 @@ from ._distances import (
     relative_error,
     sq_distances_to_earlier,
 )
-from ._geometry import Rows, RowSubset, UnitRows, row_blocks, to_geometry, to_metric
+from ._forest import Pairs, connected
+from ._geometry import Rows, RowSubset, UnitRows, exact_rows, row_blocks, to_geometry, to_metric
+from ._join import within
 from ._rows import check_finite, first_occurrences, map_blocks, match_rows, row_keys
 from ._threads import for_each
 
 __all__ = [
+    "Pairs",
     "RowSubset",
     "Rows",
     "UnitRows",
     "absolute_error",
     "assign",
     "check_finite",
+    "connected",
+    "exact_rows",
     "first_occurrences",
     "for_each",
     "knn",
@@ -35,4 +40,5 @@ __all__ = [
     "sq_distances_to_earlier",
     "to_geometry",
     "to_metric",
+    "within",
 ]

@@ -1,0 +1,432 @@
+"""The similarity join: which rows lie within a radius of each other."""
+
+import warnings
+from collections.abc import Callable
+from itertools import pairwise
+from math import isqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import euclidean_distances
+
+from ._distances import absolute_error, relative_error
+from ._forest import Forest, Pairs, spans
+from ._geometry import Rows, exact_rows, row_blocks
+from ._threads import for_each
+
+__all__ = ["within"]
+
+# Up to so many rows are compared in all features, without looking for a cheaper way.
+_SMALL = 2048
+# Rows of one product, and the rows that they are compared with.
+_TILE = (512, 2048)
+# Rows whose comparisons are one piece of work, and cells whose neighbours are sought together.
+_PART, _CELL_GROUP = 4096, 32
+# Rows that principal axes are learned from, rows that tell what they would save, and rows that
+# the center of a cell is learned from.
+_TRAIN, _SAMPLE, _CELL_TRAIN = 20_000, 1024, 32
+# How many principal axes are thought of.
+_WIDTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384)
+# What a pair of rows costs, in features of a product: to be looked at, and to be settled.
+_LOOK_COST, _SETTLE_COST = 30, 25_000
+# Share of the pairs of a tile that is cheaper looked at in all features first.
+_DENSE, _FEW = 1 / 64, 64
+# Cells pay if they leave no more than this share of the pairs.
+_CELLS_PAY = 0.4
+
+
+def within(
+    X: Rows,
+    max_sq_distance: float,
+    *,
+    n_jobs: int | None = None,
+    advance: Callable[[int], object] | None = None,
+) -> Pairs:
+    """Join the rows that lie within a radius of each other, exactly.
+
+    There can be n^2 such pairs, as in a burst of frames that are nearly the same. Returned are
+    those of the minimum spanning forest, fewer than there are rows, from which follow for this
+    radius and any smaller one the connected groups of rows, and each row's nearest other row.
+
+    Parameters
+    ----------
+    X : Rows of shape (n, d)
+        Distinct rows.
+    max_sq_distance : float
+        Square of the radius. A pair at this very distance, as differences in float64 give it,
+        is within.
+    n_jobs : int or None, default=None
+        Threads; None is as many as matrix products would take. They change nothing else.
+    advance : callable, default=None
+        Called with the number of rows that are done, from any thread.
+
+    Returns
+    -------
+    pairs : Pairs
+        The forest. Of pairs equally far, those with lower indices are in it.
+
+    Notes
+    -----
+    Rows are compared in their first principal components and the length of the rest, in which
+    no two rows are farther apart than they are; a sample tells how many components are cheapest.
+    Where it pays, rows are grouped around centers first, and a row meets only the cells whose
+    border is near enough: rows x and y in the cells of a and b are no nearer than the sum of
+    their distances to the plane midway between a and b. What rounding leaves possible is settled
+    by differences in float64.
+
+    A pair is left out unsettled if pairs that are surely nearer connect its rows: it is in no
+    minimum spanning forest. So a crowd of near-equal rows costs little more than the products of
+    its rows, and memory stays linear in n.
+
+    At worst O(n^2 d) time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dinov2_sklearn.neighbors import within
+    >>> pairs = within(np.array([[0.0], [5.0], [0.5], [1.0]]), 1.0)
+    >>> pairs.first, pairs.second, pairs.sq_distances
+    (array([0, 2]), array([2, 3]), array([0.25, 0.25]))
+    """
+    forest = Forest(len(X))
+    if len(X) > 1:
+        join = _Join(X, max_sq_distance, forest, n_jobs)
+
+        def compare(work: list[_Part]) -> None:
+            for part, others in zip(work, join.others_of(work), strict=True):
+                join.compare(part.rows, others)
+                if advance is not None:
+                    advance(part.rows.stop - part.rows.start)
+
+        for_each(compare, join.share_out(), n_jobs)
+    return forest.pairs()
+
+
+class _Part(NamedTuple):
+    """Rows of one cell, as positions in the order of the join."""
+
+    rows: slice
+    cell: int
+
+
+class _Join:
+    """Rows in an order, and how those near each other are found among them.
+
+    A position is a place in that order: cell by cell, within a cell by length.
+    """
+
+    def __init__(self, X: Rows, max_sq_distance: float, forest: Forest, n_jobs: int | None):
+        self._X = X
+        self._forest = forest
+        self._sq_radius = max_sq_distance
+        self._radius = float(np.sqrt(max_sq_distance))
+        self._relative = relative_error(X.dtype, X.shape[1])
+        self._absolute = absolute_error(X.dtype, X.shape[1])
+        shadow = _cast(X, self._radius, n_jobs)
+        centers = shadow.rows[:1]
+        if len(X) > _SMALL:
+            centers = _centers(shadow, self._radius)
+        labels = _labels(shadow, centers, n_jobs)
+        self._order = np.lexsort((shadow.rows[:, -2], labels))
+        self._shadow = shadow = shadow.at(self._order)
+        self._starts = np.searchsorted(labels[self._order], np.arange(len(centers) + 1))
+        self._cells = None
+        if len(centers) > 1:
+            self._cells = _Cells(shadow, centers, self._starts, self._radius)
+        self._lengths = np.sqrt(shadow.rows[:, -2])
+
+    def share_out(self) -> list[list[_Part]]:
+        """Cut the cells into parts, and put the parts of a few cells into one piece of work."""
+        cells = [
+            [_Part(rows, cell) for rows in _cut(start, stop, _PART)]
+            for cell, (start, stop) in enumerate(pairwise(self._starts.tolist()))
+            if stop > start
+        ]
+        if self._cells is None:
+            return [[part] for part in cells[0]]
+        groups = _cut(0, len(cells), _CELL_GROUP)
+        return [[part for cell in cells[group] for part in cell] for group in groups]
+
+    def others_of(self, work: list[_Part]) -> list[NDArray[np.intp]]:
+        """Find the positions in later cells that the rows of each part may be near."""
+        if self._cells is None:
+            return [np.empty(0, dtype=np.intp)] * len(work)
+        cells = list(dict.fromkeys(part.cell for part in work))
+        found = dict(zip(cells, self._cells.neighbors(cells), strict=True))
+        return [found[part.cell] for part in work]
+
+    def compare(self, part: slice, others: NDArray[np.intp]) -> None:
+        """Compare a part's rows with each other, with those after them in their cell and others.
+
+        So each pair of rows is met once.
+        """
+        buffer = np.empty(_TILE[0] * _TILE[1], dtype=self._shadow.rows.dtype)
+        tiles = _cut(part.start, part.stop, _TILE[0])
+        end = int(self._starts[np.searchsorted(self._starts, part.stop)])
+        for columns in _cut(part.start, end, _TILE[1]):
+            # In ascending order of length: all that follow are too long to be near.
+            apart = self._lengths[columns.start] - self._lengths[part.stop - 1]
+            if apart > self._shadow.reach(part, columns, self._radius):
+                break
+            right = _transposed(self._shadow.rows[columns])
+            for rows in tiles:
+                if rows.start < columns.stop:
+                    self._tile(rows, columns, right, buffer)
+        for chosen in _cut(0, len(others), _TILE[1]):
+            right = _transposed(self._shadow.rows[others[chosen]])
+            for rows in tiles:
+                self._tile(rows, others[chosen], right, buffer)
+
+    def _tile(
+        self, rows: slice, columns: slice | NDArray[np.intp], right: NDArray, buffer: NDArray
+    ) -> None:
+        """Settle the pairs of some rows and columns that are not surely too far apart."""
+        left = self._shadow.rows[rows]
+        table = buffer[: len(left) * right.shape[1]].reshape(len(left), -1)
+        np.matmul(left, right, out=table)
+        reach = self._shadow.reach(rows, columns, self._radius)
+        limit = _rounded_up(reach**2 + _error(left, right), table.dtype)
+        positions = (
+            np.arange(columns.start, columns.stop) if isinstance(columns, slice) else columns
+        )
+        if positions[0] < rows.stop:
+            table[positions <= np.arange(rows.start, rows.stop)[:, None]] = np.inf
+        if table.min() > limit:
+            return
+        i, j = np.divmod(np.flatnonzero(table <= limit), table.shape[1])
+        first, second = self._order[rows][i], self._order[positions[j]]
+        if len(first) > max(_FEW, _DENSE * table.size):
+            first, second = self._look_closer(first, second)
+        self._settle(first, second)
+
+    def _look_closer(
+        self, first: NDArray[np.intp], second: NDArray[np.intp]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Drop the pairs of rows that are too far apart in all features, or not needed."""
+        a, i = np.unique(first, return_inverse=True)
+        b, j = np.unique(second, return_inverse=True)
+        A, B = exact_rows(self._X, a), exact_rows(self._X, b)
+        # Amid a crowd, products are as exact as the crowd is small.
+        center = B.mean(axis=0)
+        A, B = (A - center).astype(self._X.dtype), (B - center).astype(self._X.dtype)
+        norms_a, norms_b = (np.einsum("ij,ij->i", rows, rows) for rows in (A, B))
+        table = A @ (-2 * B.T)
+        table += norms_a[:, None]
+        table += norms_b
+        error = self._relative * float(norms_a.max() + norms_b.max()) + self._absolute
+        needed = np.zeros(table.shape, dtype=bool)
+        needed[i.reshape(-1), j.reshape(-1)] = True
+        # A row that is connected to the crowd at some height needs no longer pair for that.
+        limits = [
+            _rounded_up(np.minimum(heights, self._sq_radius) + error, table.dtype)
+            for heights in self._forest.cut.reach(a, b)
+        ]
+        needed &= (table <= limits[0][:, None]) | (table <= limits[1])
+        i, j = np.divmod(np.flatnonzero(needed), len(b))
+        if len(i) > _FEW + 4 * (len(a) + len(b)):
+            distances = table[i, j].astype(np.float64)
+            tree = spans(len(a) + len(b), i, len(a) + j, distances - error, distances + error)
+            i, j = i[tree], j[tree]
+        return a[i], b[j]
+
+    def _settle(self, first: NDArray[np.intp], second: NDArray[np.intp]) -> None:
+        """Add the pairs that are within the radius to the forest."""
+        for part in row_blocks(len(first), self._X.shape[1]):
+            i, j = first[part], second[part]
+            difference = exact_rows(self._X, i)
+            difference -= exact_rows(self._X, j)
+            sq_distances = np.einsum("ij,ij->i", difference, difference)
+            near = sq_distances <= self._sq_radius
+            i, j = i[near], j[near]
+            self._forest.add(Pairs(np.minimum(i, j), np.maximum(i, j), sq_distances[near]))
+
+
+def _cut(start: int, stop: int, size: int) -> list[slice]:
+    return [slice(at, min(at + size, stop)) for at in range(start, stop, size)]
+
+
+class _Shadow(NamedTuple):
+    """Rows in fewer dimensions, where no two of them are farther apart than they are.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n, m + 2)
+        Each followed by its squared length and by 1, so that a product gives squared distances.
+    slack : ndarray of shape (n,), float64
+        How far rounding may have moved each.
+    """
+
+    rows: NDArray
+    slack: NDArray[np.float64]
+
+    def at(self, rows: NDArray[np.intp]) -> "_Shadow":
+        """Return some rows, in the order given."""
+        return _Shadow(self.rows[rows], self.slack[rows])
+
+    def reach(self, rows: slice, columns: slice | NDArray[np.intp], radius: float) -> float:
+        """Return how far apart rows within the radius can seem."""
+        return radius + float(self.slack[rows].max() + self.slack[columns].max())
+
+
+def _transposed(rows: NDArray) -> NDArray:
+    """Return what rows of a shadow are multiplied with for squared distances to these."""
+    right = -2 * rows.T
+    right[-2], right[-1] = 1, rows[:, -2]
+    return right
+
+
+def _error(left: NDArray, right: NDArray) -> float:
+    """Bound how far rounding moves the squared distances that a product gives."""
+    width = left.shape[1]
+    norms = float(left[:, -2].max()) + float(right[-1].max())
+    return relative_error(left.dtype, width) * norms + absolute_error(left.dtype, width)
+
+
+def _rounded_up(value: Any, dtype: np.dtype) -> Any:
+    return np.nextafter(np.asarray(value).astype(dtype), dtype.type(np.inf))
+
+
+def _cast(X: Rows, radius: float, n_jobs: int | None) -> _Shadow:
+    """Cast the shadow of rows on as many of their principal axes as make the search cheap."""
+    n, d = X.shape
+    train = np.random.RandomState(0).choice(n, min(n, _TRAIN), replace=False)
+    sample = exact_rows(X, np.sort(train))
+    mean = sample.mean(axis=0)
+    axes = _axes(sample - mean, radius) if n > _SMALL else None
+    width = d if axes is None else axes.shape[1] + 1
+    rows = np.ones((n, width + 2), dtype=X.dtype)
+    slack = np.empty(n)
+    # Of rounding to the rows' precision, and of the length of the rest, which is what is left of
+    # a difference; twice, for terms of second order.
+    unit = 2 * (np.finfo(X.dtype).eps + np.sqrt(4 * d * np.finfo(np.float64).eps))
+
+    def cast(part: slice) -> None:
+        block = exact_rows(X, part)
+        block -= mean
+        sq_lengths = np.einsum("ij,ij->i", block, block)
+        slack[part] = unit * np.sqrt(sq_lengths)
+        if axes is not None:
+            block = block @ axes
+            rest = sq_lengths - np.einsum("ij,ij->i", block, block)
+            rows[part, -3] = np.sqrt(np.maximum(rest, 0))
+        rows[part, : block.shape[1]] = block
+        rounded = rows[part, :-2].astype(np.float64)
+        rows[part, -2] = np.einsum("ij,ij->i", rounded, rounded)
+
+    for_each(cast, row_blocks(n, d), n_jobs)
+    return _Shadow(rows, slack)
+
+
+def _axes(sample: NDArray[np.float64], radius: float) -> NDArray[np.float64] | None:
+    """Choose principal axes by what comparing all pairs would cost; None for all features."""
+    d = sample.shape[1]
+    axes = np.linalg.eigh(sample.T @ sample)[1][:, ::-1]
+    kept = sample[:_SAMPLE] @ axes
+    norms = np.einsum("ij,ij->i", kept, kept)
+    sq_distances = np.zeros((len(kept), len(kept)))
+    best, cheapest = None, float(d + _LOOK_COST)
+    for low, high in pairwise([0, *(w for w in _WIDTHS if w < d)]):
+        part = kept[:, low:high]
+        sq_distances += euclidean_distances(part, squared=True)
+        norms = norms - np.einsum("ij,ij->i", part, part)
+        rest = np.sqrt(np.maximum(norms, 0))
+        near = np.mean(sq_distances + (rest[:, None] - rest) ** 2 <= radius**2) - 1 / len(kept)
+        cost = high + _LOOK_COST + min(_SETTLE_COST * near, d + _LOOK_COST)
+        if cost < cheapest:
+            best, cheapest = axes[:, :high], cost
+    return best
+
+
+def _labels(shadow: _Shadow, centers: NDArray, n_jobs: int | None) -> NDArray[np.int32]:
+    """Label each row with a center that is near."""
+    labels = np.zeros(len(shadow.rows), dtype=np.int32)
+    right = _transposed(centers)
+
+    def label(part: slice) -> None:
+        labels[part] = (shadow.rows[part] @ right).argmin(axis=1)
+
+    if len(centers) > 1:
+        for_each(label, row_blocks(len(labels), max(right.shape)), n_jobs)
+    return labels
+
+
+def _centers(shadow: _Shadow, radius: float) -> NDArray:
+    """Return centers of cells, or one row where cells would save too little."""
+    n = len(shadow.rows)
+    n_cells = isqrt(n)
+    draw = np.random.RandomState(0).permutation(n)[: n_cells * _CELL_TRAIN]
+    sample = shadow.at(np.sort(draw))
+    model = KMeans(n_cells, init="random", n_init=1, max_iter=5, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # rows that cast the same shadow
+        model.fit(sample.rows[:, :-2])
+    centers = np.ones((n_cells, shadow.rows.shape[1]), dtype=shadow.rows.dtype)
+    centers[:, :-2] = model.cluster_centers_
+    centers[:, -2] = np.einsum("ij,ij->i", centers[:, :-2], centers[:, :-2])
+    order = np.argsort(model.labels_, kind="stable")
+    starts = np.searchsorted(model.labels_[order], np.arange(n_cells + 1))
+    cells = _Cells(sample.at(order), centers, starts, radius)
+    left = [len(others) for others in cells.neighbors(list(range(n_cells)))]
+    n_pairs = np.diff(starts) @ (np.diff(starts) / 2 + left)
+    return centers if n_pairs < _CELLS_PAY * len(order) ** 2 / 2 else shadow.rows[:1]
+
+
+class _Cells:
+    """Which rows may be near a cell, by their distance to the border between it and their own.
+
+    The border of two cells is the plane midway between their centers. A row's margin is its
+    distance to that plane, negative beyond it: two rows are no nearer than the sum of theirs.
+    """
+
+    def __init__(self, shadow: _Shadow, centers: NDArray, starts: NDArray, radius: float):
+        self._shadow = shadow
+        self._right = _transposed(centers)
+        self._starts = starts
+        self._labels = np.repeat(np.arange(len(centers)), np.diff(starts))
+        # What rounding of the margins themselves may take away.
+        self._radius = radius * (1 + 1e-5)
+        apart = np.sqrt(np.maximum(centers @ self._right, 0).astype(np.float64))
+        # Between centers at one place there is no border: no margin.
+        with np.errstate(divide="ignore"):
+            self._scale = np.where(apart > 0, 0.5 / apart, 0).astype(centers.dtype)
+        np.fill_diagonal(self._scale, 0)
+        self._own = np.empty(len(shadow.rows), dtype=centers.dtype)
+        self._least = np.full(self._scale.shape, np.inf, dtype=centers.dtype)
+        for cell, (start, stop) in enumerate(pairwise(starts.tolist())):
+            for part in _cut(start, stop, _PART):
+                table = shadow.rows[part] @ self._right
+                self._own[part] = table[:, cell]
+                margins = self._margins(table, part, np.arange(len(centers)))
+                np.minimum(self._least[cell], margins.min(axis=0), out=self._least[cell])
+
+    def _margins(self, table: NDArray, part: slice, cells: NDArray[np.intp]) -> NDArray:
+        """Lower bounds of the margins of some rows towards cells, from distances to centers."""
+        error = 2 * _error(self._shadow.rows[part], self._right)
+        margins = table - self._own[part, None]
+        margins -= margins.dtype.type(error)
+        margins *= self._scale[self._labels[part, None], cells]
+        margins -= self._shadow.slack[part].max()
+        return margins
+
+    def neighbors(self, cells: list[int]) -> list[NDArray[np.intp]]:
+        """Find for each cell the rows of later cells that may be near one of its rows."""
+        chosen = np.array(cells)
+        ends = self._starts[chosen + 1]
+        right = np.ascontiguousarray(self._right[:, chosen])
+        which, found = [], []
+        for part in _cut(int(ends[0]), len(self._labels), _PART):
+            margins = self._margins(self._shadow.rows[part] @ right, part, chosen)
+            margins += self._least[chosen[:, None], self._labels[part]].T
+            possible = (margins <= self._radius).T
+            possible &= np.arange(part.start, part.stop) >= ends[:, None]
+            cell, row = np.nonzero(possible)
+            which.append(cell)
+            found.append(row + part.start)
+        if not found:
+            return [np.empty(0, dtype=np.intp)] * len(cells)
+        cell = np.concatenate(which)
+        rows = np.concatenate(found)[np.argsort(cell, kind="stable")]
+        return np.split(rows, np.cumsum(np.bincount(cell, minlength=len(cells)))[:-1])
