@@ -18,11 +18,14 @@ _HOMES = {
     "Embeddings": "io",
     "ImageDataset": "images",
     "PatchAttentionInspector": "attention",
+    "NearDuplicates": "duplicates",
+    "NearDuplicatesDisplay": "duplicates",
     "ProjectionDisplay": "projection",
     "UMAPProjector": "projection",
     "contact_sheet": "drawing",
     "extract_to_shards": "extraction",
     "extract_with_ray": "extraction",
+    "leaks": "duplicates",
     "list_images": "images",
     "load_embeddings": "io",
     "load_selection": "selection",
@@ -32,6 +35,7 @@ _HOMES = {
     "projection_report": "projection",
     "save_embeddings": "io",
     "selection_report": "selection",
+    "similarity_report": "duplicates",
 }
 
 __all__ = [
@@ -42,12 +46,15 @@ __all__ = [
     "EmbeddingCache",
     "Embeddings",
     "ImageDataset",
+    "NearDuplicates",
+    "NearDuplicatesDisplay",
     "PatchAttentionInspector",
     "ProjectionDisplay",
     "UMAPProjector",
     "contact_sheet",
     "extract_to_shards",
     "extract_with_ray",
+    "leaks",
     "list_images",
     "load_embeddings",
     "load_patch_features",
@@ -57,6 +64,7 @@ __all__ = [
     "projection_report",
     "save_embeddings",
     "selection_report",
+    "similarity_report",
 ]
 
 if TYPE_CHECKING:
@@ -64,6 +72,12 @@ if TYPE_CHECKING:
     from .backbone import DINOV2_MODELS
     from .datasets import make_demo_images
     from .drawing import contact_sheet
+    from .duplicates import (
+        NearDuplicates,
+        NearDuplicatesDisplay,
+        leaks,
+        similarity_report,
+    )
     from .extraction import DINOv2Transformer, extract_to_shards, extract_with_ray
     from .images import ImageDataset, list_images
     from .io import (

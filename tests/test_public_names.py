@@ -11,7 +11,16 @@ import pytest
 import dinov2_sklearn
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "api" / "index.md"
-ROOMS = ("images", "backbone", "extraction", "projection", "selection", "attention", "cli")
+ROOMS = (
+    "images",
+    "backbone",
+    "duplicates",
+    "extraction",
+    "projection",
+    "selection",
+    "attention",
+    "cli",
+)
 MODULES = ("datasets", "io")
 
 

@@ -15,6 +15,7 @@ from ._geometry import Rows, RowSubset, UnitRows, exact_rows, row_blocks, to_geo
 from ._join import within
 from ._rows import check_finite, first_occurrences, map_blocks, match_rows, row_keys
 from ._threads import for_each
+from ._validation import check_rows
 
 __all__ = [
     "Pairs",
@@ -24,6 +25,7 @@ __all__ = [
     "absolute_error",
     "assign",
     "check_finite",
+    "check_rows",
     "connected",
     "exact_rows",
     "first_occurrences",

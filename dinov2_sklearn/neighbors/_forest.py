@@ -29,6 +29,10 @@ class Pairs(NamedTuple):
     second: NDArray[np.intp]
     sq_distances: NDArray[np.float64]
 
+    def where(self, mask: NDArray[np.bool_]) -> "Pairs":
+        """Return some of the pairs."""
+        return Pairs(self.first[mask], self.second[mask], self.sq_distances[mask])
+
 
 def connected(n: int, first: NDArray[np.intp], second: NDArray[np.intp]) -> NDArray[np.int32]:
     """Label `n` rows with their connected groups, numbered in the order of their first rows."""

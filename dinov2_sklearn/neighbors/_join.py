@@ -1,5 +1,6 @@
 """The similarity join: which rows lie within a radius of each other."""
 
+import threading
 import warnings
 from collections.abc import Callable
 from itertools import pairwise
@@ -61,7 +62,7 @@ def within(
     n_jobs : int or None, default=None
         Threads; None is as many as matrix products would take. They change nothing else.
     advance : callable, default=None
-        Called with the number of rows that are done, from any thread.
+        Called with the number of rows that are done, in one thread at a time.
 
     Returns
     -------
@@ -94,12 +95,14 @@ def within(
     forest = Forest(len(X))
     if len(X) > 1:
         join = _Join(X, max_sq_distance, forest, n_jobs)
+        lock = threading.Lock()
 
         def compare(work: list[_Part]) -> None:
             for part, others in zip(work, join.others_of(work), strict=True):
                 join.compare(part.rows, others)
                 if advance is not None:
-                    advance(part.rows.stop - part.rows.start)
+                    with lock:
+                        advance(part.rows.stop - part.rows.start)
 
         for_each(compare, join.share_out(), n_jobs)
     return forest.pairs()

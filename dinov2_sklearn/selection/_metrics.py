@@ -9,9 +9,16 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length, check_random_state
 
 from ..images.sources._tables import is_missing
-from ..neighbors import Rows, knn, nearest, sq_distances_to_earlier, to_geometry, to_metric
+from ..neighbors import (
+    Rows,
+    check_rows,
+    knn,
+    nearest,
+    sq_distances_to_earlier,
+    to_geometry,
+    to_metric,
+)
 from ..utils import check_indices
-from ._validation import check_rows
 
 __all__ = ["SelectionReport", "SelectionScores", "compute_diversity", "selection_report"]
 

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from ..neighbors import nearest, to_geometry, to_metric
+from ..neighbors import check_rows, nearest, to_geometry, to_metric
 from ._metrics import compute_diversity
-from ._validation import check_rows
 
 __all__ = ["NearestRepresentativeMixin"]
 

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ..neighbors import sq_distances_to_earlier, to_geometry, to_metric
+from ..neighbors import check_rows, sq_distances_to_earlier, to_geometry, to_metric
 from ..utils import (
     Interval,
     Progress,
@@ -20,13 +20,13 @@ from ..utils import (
     VersionedMixin,
     check_indices,
     fit_context,
-    transform_output,
+    rows_out,
     warn,
 )
 from ._preparation import check_groups, count_picks, find_distinct, warn_of_groups
 from ._representation import cost_of_best_row, describe_cover, share_taken_away
 from ._representatives import NearestRepresentativeMixin
-from ._validation import check_rows, check_weights
+from ._validation import check_weights
 from .strategies import STRATEGIES, Pool, Strategy, Subset, pick_by_group, users_strategy
 
 __all__ = ["DiversitySampler"]
@@ -341,7 +341,7 @@ class DiversitySampler(
             The picked rows, as `transform` returns them.
         """
         self.fit(X, preselected=preselected, weights=weights, groups=groups)
-        return self._rows_out(X, self.representatives_, self.selected_indices_)
+        return rows_out(self, X, self.representatives_, self.selected_indices_)
 
     def transform(self, X: ArrayLike) -> Any:
         """Pick rows of this X, as `fit` would, and return them in their original order.
@@ -363,7 +363,7 @@ class DiversitySampler(
         check_is_fitted(self)
         rows = check_rows(X, self.metric, estimator=self, reset=False)
         picked = self._pick(rows, None, None, None, self._seed)[1].indices
-        return self._rows_out(X, rows[picked], picked)
+        return rows_out(self, X, rows[picked], picked)
 
     @fit_context(prefer_skip_nested_validation=True)
     def select(
@@ -575,19 +575,6 @@ class DiversitySampler(
             setattr(self, name, value)
         elif hasattr(self, name):
             delattr(self, name)
-
-    def _rows_out(self, X: Any, rows: NDArray, indices: NDArray) -> Any:
-        """Bring picked rows into their original order, in the container that is asked for."""
-        order = np.argsort(indices)
-        if transform_output(self) != "pandas":
-            return rows[order]
-        # scikit-learn would give these rows the index of the whole X, and fail on its length; a
-        # frame that has an index already it takes as it is.
-        import pandas as pd
-
-        positions = indices[order]
-        index = X.index[positions] if isinstance(X, pd.DataFrame) else positions
-        return pd.DataFrame(rows[order], index=index)
 
     def _report(self, started: float) -> None:
         if self.verbose:

@@ -13,7 +13,7 @@ from ._values import check_indices, check_int, refuse_paths
 from ._warnings import warn
 
 if TYPE_CHECKING:
-    from ._sklearn import Interval, StrOptions, fit_context, transform_output
+    from ._sklearn import Interval, StrOptions, fit_context, rows_out
     from ._versioned import PickleVersionWarning, VersionedMixin
 
 __all__ = [
@@ -29,13 +29,13 @@ __all__ = [
     "import_extra",
     "left_over",
     "refuse_paths",
+    "rows_out",
     "temporary_beside",
-    "transform_output",
     "warn",
 ]
 
 _LAZY = {
-    **dict.fromkeys(("Interval", "StrOptions", "fit_context", "transform_output"), "._sklearn"),
+    **dict.fromkeys(("Interval", "StrOptions", "fit_context", "rows_out"), "._sklearn"),
     **dict.fromkeys(("PickleVersionWarning", "VersionedMixin"), "._versioned"),
 }
 

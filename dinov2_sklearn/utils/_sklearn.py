@@ -6,6 +6,8 @@ is answered by a change to this file alone.
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
@@ -18,9 +20,18 @@ except ImportError:  # before scikit-learn 1.9
         """Nothing: estimators have no ``set_callbacks`` yet."""
 
 
-__all__ = ["CallbackSupportMixin", "Interval", "StrOptions", "fit_context", "transform_output"]
+__all__ = ["CallbackSupportMixin", "Interval", "StrOptions", "fit_context", "rows_out"]
 
 
-def transform_output(estimator: Any) -> str:
-    """Return the container asked for by `set_output`: "default", "pandas" or "polars"."""
-    return _get_output_config("transform", estimator)["dense"]
+def rows_out(estimator: Any, X: Any, rows: NDArray, indices: NDArray[np.intp]) -> Any:
+    """Bring some rows of X into their original order, in the container that is asked for."""
+    order = np.argsort(indices)
+    if _get_output_config("transform", estimator)["dense"] != "pandas":
+        return rows[order]
+    # scikit-learn would give these rows the index of the whole X, and fail on its length; a
+    # frame that has an index already it takes as it is.
+    import pandas as pd
+
+    positions = indices[order]
+    index = X.index[positions] if isinstance(X, pd.DataFrame) else positions
+    return pd.DataFrame(rows[order], index=index)

@@ -68,9 +68,7 @@ DATA = {
         [draw.normal(size=(150, 12)), 3 + 1e-3 * draw.normal(size=(150, 12))]
     ),
     "a grid": lambda draw: np.unique(draw.integers(0, 4, size=(300, 4)), axis=0),
-    "one far row": lambda draw: np.concatenate(
-        [draw.normal(size=(200, 6)), np.full((1, 6), 1e6)]
-    ),
+    "one far row": lambda draw: np.concatenate([draw.normal(size=(200, 6)), np.full((1, 6), 1e6)]),
 }
 
 
