@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 from ._options import Command, Commands, check_output, count, count_or_share, distance, given, share
 from ._report import Report, load
 from ._sheet import add_sheet, check_sheet, write_sheet
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["add_to"]
 
@@ -42,6 +46,8 @@ def add_to(commands: Commands) -> None:
     parameter("group_balance", ("proportional", "equal"), None, what)
     parameter("metric", ("euclidean", "cosine"), None, "distance between embeddings")
     parameter("random_state", int, "N", "of what is random", flag="--seed")
+    which = "pick at most one of images that are nearly the same: cosine from which they are"
+    command.option("--dedupe", float, "S", which)
     which = "selection of an earlier round, in any format: counts as labelled, is extended and "
     which += "not picked again; may be repeated"
     command.option("--exclude", [Path], "FILE", which, default=[])
@@ -62,6 +68,10 @@ def _run(arguments: argparse.Namespace) -> Report:
     check_sheet(arguments, arguments.output, *inputs)
     rows, paths, numbers, model_name, skipped = load(arguments.embeddings)
     preselected = _preselected(arguments, paths)
+    n_images = len(paths)
+    if arguments.dedupe is not None:
+        kept, preselected = _one_of_each(arguments, rows, preselected)
+        rows, numbers, paths = rows[kept], numbers[kept], [paths[row] for row in kept]
     columns = _columns(arguments, paths)
     groups = columns.get(arguments.group_by)
     sampler = DiversitySampler(arguments.n, **given(arguments, _SAMPLER))
@@ -81,13 +91,13 @@ def _run(arguments: argparse.Namespace) -> Report:
     data = {
         "output": str(arguments.output),
         "n_picks": len(picked),
-        "n_images": len(paths),
+        "n_images": n_images,
         "n_excluded": len(preselected),
         "covering_radius": float(sampler.covering_radius_),
         "representation": float(sampler.representation_[-1]),
         "picks": picked,
     }
-    text = f"{arguments.output}: {len(picked)} of {len(paths)} images, which take away "
+    text = f"{arguments.output}: {len(picked)} of {n_images} images, which take away "
     text += f"{sampler.representation_[-1]:.0%} of the spread; covering radius "
     text += f"{sampler.covering_radius_:.4g}"
     if arguments.copy_to is not None:
@@ -122,6 +132,26 @@ def _folder(path: str) -> str:
     if not ref.is_url:
         return str(PurePath(path).parent)
     return ref.within.rpartition("/")[0] + "".join(path.partition("::")[1:])
+
+
+def _one_of_each(
+    arguments: argparse.Namespace, rows: "NDArray", preselected: list[int]
+) -> tuple[list[int], list[int]]:
+    """Return the images to pick from, and where the labelled ones are among them.
+
+    A group with a labelled image has no other.
+    """
+    import numpy as np
+
+    from ..duplicates import NearDuplicates
+
+    duplicates = NearDuplicates(arguments.dedupe).fit(rows)
+    labelled = np.zeros(duplicates.n_groups_, dtype=bool)
+    labelled[duplicates.labels_[preselected]] = True
+    kept = duplicates.support_ & ~labelled[duplicates.labels_]
+    kept[preselected] = True
+    places = np.cumsum(kept) - 1
+    return np.flatnonzero(kept).tolist(), places[preselected].tolist()
 
 
 @contextmanager

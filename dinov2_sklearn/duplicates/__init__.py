@@ -2,13 +2,14 @@
 
 from ._display import NearDuplicatesDisplay
 from ._near_duplicates import NearDuplicates
-from ._report import LeakReport, SimilarityReport, leaks, similarity_report
+from ._report import LeakReport, SimilarityReport, identical_images, leaks, similarity_report
 
 __all__ = [
     "LeakReport",
     "NearDuplicates",
     "NearDuplicatesDisplay",
     "SimilarityReport",
+    "identical_images",
     "leaks",
     "similarity_report",
 ]

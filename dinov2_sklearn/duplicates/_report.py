@@ -1,17 +1,20 @@
 """What near-duplicates are in data before one decides: how similar rows are, and which leak."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..images import ImageRef
 from ..neighbors import check_rows, connected, to_geometry
 from ._groups import nearest_partners
 from ._near_duplicates import find_pairs
 from ._threshold import nearest_within, similarity, sq_limit
 
-__all__ = ["LeakReport", "SimilarityReport", "leaks", "similarity_report"]
+__all__ = ["LeakReport", "SimilarityReport", "identical_images", "leaks", "similarity_report"]
 
 # A gap: within a factor of distances, next to no pairs beside those on either side of it.
 _GAP_FACTOR, _GAP_SHARE, _GAP_CHANCE = 1.5, 0.02, 1e-4
@@ -321,3 +324,52 @@ def leaks(
         nearest_similarity=found,
         share=len(leaking) / len(test),
     )
+
+
+def identical_images(
+    images: Sequence[str | os.PathLike[str]], labels: ArrayLike | None = None
+) -> NDArray[np.intp]:
+    """Tell files that are byte for byte the same from those that only look the same.
+
+    Parameters
+    ----------
+    images : sequence of path-like
+        Files and URLs.
+    labels : array-like of shape (n_images,), default=None
+        Their groups, such as `NearDuplicates.labels_`: only images of one group are compared, and
+        those that are alone in theirs are not read.
+
+    Returns
+    -------
+    first : ndarray of int of shape (n_images,)
+        For each image the first one with the same bytes, if that is another; else -1. Also -1
+        where an image cannot be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from dinov2_sklearn.duplicates import identical_images
+    >>> with TemporaryDirectory() as folder:
+    ...     files = [Path(folder, name) for name in ("a.jpg", "b.jpg", "c.jpg")]
+    ...     for file, content in zip(files, (b"1", b"2", b"1")):
+    ...         _ = file.write_bytes(content)
+    ...     identical_images(files)
+    array([-1, -1,  0])
+    """
+    groups = np.zeros(len(images), dtype=np.intp) if labels is None else np.asarray(labels)
+    if groups.shape != (len(images),):
+        raise ValueError(
+            f"labels must hold one group an image ({len(images)}). Got an array of shape "
+            f"{groups.shape}."
+        )
+    _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    codes = codes.reshape(-1)
+    seen: dict[tuple[int, bytes], int] = {}
+    first = np.full(len(images), -1, dtype=np.intp)
+    for row in np.flatnonzero(sizes[codes] > 1).tolist():
+        digest = ImageRef(os.fspath(images[row])).digest()
+        if digest is not None:
+            at = seen.setdefault((int(codes[row]), digest), row)
+            first[row] = -1 if at == row else at
+    return first

@@ -1,5 +1,6 @@
 """The command: every option, and a round of work from end to end."""
 
+import csv
 import inspect
 import json
 import os
@@ -24,6 +25,7 @@ from dinov2_sklearn import (
     load_embeddings,
     load_selection,
     open_shards,
+    save_embeddings,
 )
 from dinov2_sklearn.cli import _COMMANDS, _parser, main
 from dinov2_sklearn.cli._options import _defaults, given
@@ -60,6 +62,12 @@ GROUPS = (
     "select --embeddings all.npz --output groups.csv --n 4 --strategy coverage --min-distance 0 "
     "--group-by folder --group-balance equal --json"
 )
+DEDUPE = (
+    "dedupe --embeddings all.npz --output duplicates.csv --min-similarity 0.99 --linkage complete "
+    "--keep first --against old.npz --copy-kept-to kept --contact-sheet groups.jpg --force --json "
+    "--quiet"
+)
+ONE_OF_EACH = "select --embeddings all.npz --output one.csv --n 2 --dedupe 0.99 --json"
 PATCHES = (
     "patches --images photos --pattern *.png --output attention --model {model} --revision main "
     "--layer 1 --head 0 --limit 2 --image-size 56 --device cpu --dtype float32 --batch-size 1 "
@@ -68,7 +76,21 @@ PATCHES = (
 ROLLOUT = "patches --images list.csv --image-col file --output rollout --model {model} --rollout"
 PCA = "patches --images photos --output pca --model {model} --pca"
 RUN = "run pipe.joblib --input list.csv --image-col file --pattern * --output night --json --quiet"
-ALL = [EXTRACT_ALL, EXTRACT, MAP, PAGE, SELECT, AGAIN, GROUPS, PATCHES, ROLLOUT, PCA, RUN]
+ALL = [
+    EXTRACT_ALL,
+    EXTRACT,
+    MAP,
+    PAGE,
+    SELECT,
+    AGAIN,
+    GROUPS,
+    DEDUPE,
+    ONE_OF_EACH,
+    PATCHES,
+    ROLLOUT,
+    PCA,
+    RUN,
+]
 # Run in tests/test_demo.py.
 DEMO = "demo --output demo --n 24 --json --quiet"
 MODELS = "models --json --quiet"
@@ -272,3 +294,43 @@ def test_defaults_are_those_of_the_estimators(line, estimator):
     defaults = _defaults(owner)
     assert len(defaults) > len(signature) / 2
     assert defaults == {name: signature[name].default for name in defaults}
+
+
+def test_one_of_each(desk, run):
+    photos = sorted(Path("photos").glob("bird*"))
+    shutil.copy(photos[0], "photos/copy.jpg")
+    with Image.open(photos[1]) as image:
+        image.save("photos/near.webp", quality=95)
+    names = [*map(str, photos), "photos/copy.jpg", "photos/near.webp"]
+    rows = np.eye(13)[[*range(10), 0, 1]] + 0.0
+    rows[11, 12] = 0.05
+    save_embeddings("all.npz", rows, names, model_name="m")
+    save_embeddings("old.npz", rows[4:5], ["old/bird.jpg"], model_name="m")
+    found = run(DEDUPE)
+    assert (found["n_images"], found["n_groups"], found["largest_group"]) == (12, 10, 2)
+    assert (found["n_kept"], found["n_identical"], found["n_known"]) == (9, 1, 1)
+    with Path("duplicates.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert list(lines[0]) == ["path", "group", "kept", "similarity", "nearest"]
+    assert [line["path"] for line in lines] == names
+    assert [int(line["group"]) for line in lines] == [*range(10), 0, 1]
+    assert [int(line["kept"]) for line in lines] == [1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0, 0]
+    assert (lines[4]["nearest"], lines[4]["similarity"]) == ("old/bird.jpg", "1.000000")
+    assert (lines[10]["nearest"], lines[11]["nearest"]) == (names[0], names[1])
+    assert 0.99 < float(lines[11]["similarity"]) < 1
+    assert {file.name for file in Path("kept").iterdir()} == {
+        Path(line["path"]).name for line in lines if line["kept"] == "1"
+    }
+    with Image.open(found["contact_sheet"]) as sheet:
+        assert sheet.width > 100
+    assert all(Path(name).exists() for name in names)
+
+    found = run(ONE_OF_EACH.replace("--n 2", "--n 10"))
+    assert found["n_images"] == 12
+    groups = dict(zip(names, [*range(10), 0, 1], strict=True))
+    assert sorted(groups[path] for path in found["picks"]) == list(range(10))
+    picks = load_selection("one.csv", names)
+    assert [names[row] for row in picks] == found["picks"]
+    Path("labelled.txt").write_text("photos/copy.jpg\n")
+    found = run(ONE_OF_EACH.replace("--n 2", "--n 9 --exclude labelled.txt"))
+    assert sorted(groups[path] for path in found["picks"]) == list(range(1, 10))

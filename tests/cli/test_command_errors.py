@@ -52,6 +52,10 @@ def desk(tmp_path, monkeypatch):
     ("line", "message"),
     [
         ("extract --input missing --output a.npz", "missing"),
+        ("dedupe --embeddings good.npz --output a.txt", "must end in .csv"),
+        ("dedupe --embeddings good.npz --output a.csv --min-similarity 1.5", "at most 1.*1.5"),
+        ("dedupe --embeddings good.npz --output a.csv --against no.npz", "no.npz"),
+        ("select --embeddings good.npz --output a.csv --n 2 --dedupe 2", "at most 1.*2.0"),
         ("extract --input folder --output a.npz", "No images in the folder"),
         ("extract --input empty.txt --output a.npz", "empty.txt"),
         ("extract --input column.csv --output a.npz", "image_path.*path"),

@@ -1,0 +1,139 @@
+"""``dinov2-sklearn dedupe``."""
+
+import argparse
+import csv
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._options import Command, Commands, check_output, given, show_progress
+from ._report import Report, load
+from ._sheet import add_sheet, check_sheet, write_sheet
+
+if TYPE_CHECKING:
+    from ..duplicates import NearDuplicates
+
+__all__ = ["add_to"]
+
+_ESTIMATOR = "duplicates._near_duplicates.NearDuplicates"
+_COLUMNS = ("path", "group", "kept", "similarity", "nearest")
+# Groups on a contact sheet, and images of each.
+_GROUPS, _OF_EACH = 16, 6
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command."""
+    command = Command(
+        commands,
+        "dedupe",
+        "group embedded images that are nearly the same, and keep one of each",
+        "Nothing is deleted: the CSV has a line an image, and says which one of a group to keep.",
+        _run,
+    )
+    command.add_embeddings()
+    command.option("--output", Path, "P", "a .csv to write", required=True)
+    parameter = partial(command.parameter, _ESTIMATOR)
+    parameter("min_similarity", float, "S", "cosine from which images are near-duplicates")
+    what = "groups that chains connect, or without a pair below --min-similarity"
+    parameter("linkage", ("connected", "complete"), None, what)
+    parameter("keep", ("central", "first", "last"), None, "which image of a group is kept")
+    what = "embeddings of images that are there already: what copies one of them is not kept"
+    command.option("--against", Path, "F", what)
+    command.option("--copy-kept-to", Path, "DIR", "gather the kept images here as well")
+    add_sheet(command, "images of the largest groups")
+
+
+def _run(arguments: argparse.Namespace) -> Report:
+    from ..duplicates import NearDuplicates, identical_images, leaks
+
+    inputs = [arguments.embeddings, *filter(None, [arguments.against])]
+    check_output(arguments.output, *inputs)
+    check_sheet(arguments, arguments.output, *inputs)
+    if arguments.output.suffix.lower() != ".csv":
+        raise ValueError(f"--output {str(arguments.output)!r} must end in .csv.")
+    rows, paths, _, model_name, skipped = load(arguments.embeddings)
+    parameters = given(arguments, _ESTIMATOR)
+    duplicates = NearDuplicates(**parameters, verbose=show_progress(arguments)).fit(rows)
+    lines = _lines(duplicates, paths)
+    n_known = 0
+    if arguments.against is not None:
+        there = load(arguments.against)
+        if (model_name or there.model_name) != (there.model_name or model_name):
+            raise ValueError(
+                f"{str(arguments.against)!r} holds embeddings of {there.model_name}, and "
+                f"{str(arguments.embeddings)!r} of {model_name}: they cannot be compared."
+            )
+        known = leaks(there.rows, rows, duplicates.min_similarity)
+        n_known = len(known.test_indices)
+        for row, other, value in zip(
+            known.test_indices, known.train_indices, known.similarity, strict=True
+        ):
+            lines[row] |= {"kept": 0, "similarity": f"{value:.6f}", "nearest": there.paths[other]}
+    _write(arguments.output, lines)
+    kept = [line["path"] for line in lines if line["kept"]]
+    n_identical = int((identical_images(paths, duplicates.labels_) >= 0).sum())
+    data = {
+        "output": str(arguments.output),
+        "n_images": len(paths),
+        "n_groups": duplicates.n_groups_,
+        "largest_group": int(duplicates.group_sizes_.max()),
+        "min_similarity": float(duplicates.min_similarity),
+        "n_kept": len(kept),
+        "n_identical": n_identical,
+        "n_known": n_known,
+    }
+    text = f"{arguments.output}: {len(paths)} images in {duplicates.n_groups_} groups, the largest "
+    text += f"of {data['largest_group']}; {len(kept)} are kept. {n_identical} are byte for byte an "
+    text += "image before them"
+    if arguments.against is not None:
+        text += f"; {n_known} copy an image of {arguments.against}"
+    if arguments.copy_kept_to is not None:
+        from ..selection import copy_images
+
+        data["copies"] = copy_images(kept, arguments.copy_kept_to)
+        text += f"\n{arguments.copy_kept_to}: the kept images"
+    if arguments.contact_sheet is not None:
+        data["contact_sheet"] = str(arguments.contact_sheet)
+        shown = [paths[row] for row in _of_largest_groups(duplicates)]
+        what = "images of the largest groups, the kept one of each first"
+        skipped = [*skipped, *write_sheet(arguments, shown, what, paths)]
+        text += f"\n{arguments.contact_sheet}: how they look"
+    return Report(text, data, skipped)
+
+
+def _lines(duplicates: "NearDuplicates", paths: list[str]) -> list[dict[str, Any]]:
+    nearest = ["" if row < 0 else paths[row] for row in duplicates.nearest_]
+    columns = zip(
+        paths,
+        duplicates.labels_.tolist(),
+        duplicates.support_.astype(int).tolist(),
+        [f"{value:.6f}" for value in duplicates.similarity_],
+        nearest,
+        strict=True,
+    )
+    return [dict(zip(_COLUMNS, values, strict=True)) for values in columns]
+
+
+def _write(file: Path, lines: list[dict[str, Any]]) -> None:
+    from ..utils import atomic_write
+
+    text = StringIO()
+    table = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(lines)
+    with atomic_write(file) as stream:
+        stream.write(text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def _of_largest_groups(duplicates: "NearDuplicates") -> list[int]:
+    """Return rows of the groups to be shown, the kept one of each first."""
+    import numpy as np
+
+    sizes = duplicates.group_sizes_
+    rows: list[int] = []
+    for group in np.argsort(-sizes, kind="stable")[:_GROUPS]:
+        kept = int(duplicates.kept_indices_[group])
+        members = np.flatnonzero(duplicates.labels_ == group).tolist()
+        rows += [kept, *(row for row in members if row != kept)][:_OF_EACH]
+    return rows
