@@ -3,12 +3,10 @@
 Importing this module loads neither scikit-learn nor scikit-image.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from .utils import atomic_write
+from .utils import atomic_write, import_extra, left_over
 
 __all__ = ["make_demo_images"]
 
@@ -47,6 +45,7 @@ _SCENES: tuple[tuple[str, str | None, int], ...] = (
     ("astronaut", "astronaut.png", 2),
 )
 _MANIFEST = ".demo-images.json"
+_VERSION = 2  # one more with every change of what is made below
 _LONGEST_SIDE = 400
 _JPEG_QUALITY = 88
 
@@ -119,8 +118,7 @@ def _recipe(seed: int) -> dict[str, Any]:
     """Say all that decides the images' bytes."""
     _data_folder()
     libraries = ("numpy", "pillow", "scikit-image", "scikit-learn")
-    source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    return {"seed": int(seed), "source": source, **{name: version(name) for name in libraries}}
+    return {"seed": int(seed), "set": _VERSION, **{name: version(name) for name in libraries}}
 
 
 def _refuse_foreign(folder: Path, names: set[str]) -> None:
@@ -128,19 +126,15 @@ def _refuse_foreign(folder: Path, names: set[str]) -> None:
         return
     if not folder.is_dir():
         raise FileExistsError(f"{str(folder)!r} is a file. Name a folder for the demo images.")
+    killed = left_over(folder)  # by runs that did not end
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
-        if path.is_dir() or name in names or name == _MANIFEST or _is_temporary(path):
+        if path.is_dir() or name in names or name == _MANIFEST or path in killed:
             continue
         raise FileExistsError(
             f"{str(folder)!r} holds {name!r}, which is no demo image. Name a new or an empty "
             "folder."
         )
-
-
-def _is_temporary(path: Path) -> bool:
-    """Tell whether a run that was killed left this file."""
-    return path.name.startswith(".") and path.suffix == ".tmp"
 
 
 def _is_complete(folder: Path, names: list[str], recipe: dict[str, Any]) -> bool:
@@ -189,14 +183,7 @@ def _photograph(scene: str, source: str | None) -> Image.Image:
 
 
 def _data_folder() -> Path:
-    # Found without an import: scikit-image would be loaded for a folder's name alone.
-    spec = find_spec("skimage")
-    if spec is None or spec.origin is None:
-        raise ImportError(
-            "The demo images are cut from photographs that scikit-image installs. Install it with "
-            '`pip install "dinov2-sklearn[demo]"`.'
-        )
-    return Path(spec.origin).parent / "data"
+    return Path(import_extra("skimage", "demo", "The demo images").__file__).parent / "data"
 
 
 def _frames(photograph: Image.Image, count: int, rng: np.random.Generator) -> Iterator[Image.Image]:

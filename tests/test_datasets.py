@@ -1,8 +1,8 @@
 """Properties of the demo images."""
 
 import hashlib
-import importlib.util
 import socket
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -149,10 +149,7 @@ def test_nothing_is_asked_of_the_network(tmp_path, few_scenes, monkeypatch):
 
 
 def test_without_scikit_image_it_says_what_to_install(tmp_path, monkeypatch):
-    real = importlib.util.find_spec
-    monkeypatch.setattr(
-        datasets, "find_spec", lambda name: None if name == "skimage" else real(name)
-    )
+    monkeypatch.setitem(sys.modules, "skimage", None)
     with pytest.raises(ImportError, match=r"dinov2-sklearn\[demo\]"):
         make_demo_images(tmp_path / "images")
     assert not (tmp_path / "images").exists()

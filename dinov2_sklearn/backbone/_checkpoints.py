@@ -95,21 +95,11 @@ class CheckpointError(OSError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint's folder and what its small files say; the weights are not read.
+    """A checkpoint's folder and what its small files say; the weights are not read."""
 
-    Attributes
-    ----------
-    name : str
-        What the user called it.
-    folder : Path
-        Where its files are.
-    stamp : tuple
-        Changes whenever one of them does.
-    """
-
-    name: str
+    name: str  # what the user called it
     folder: Path
-    stamp: tuple = ()
+    stamp: tuple = ()  # changes whenever one of its files does
 
     @cached_property
     def config(self) -> dict[str, Any]:

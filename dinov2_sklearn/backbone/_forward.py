@@ -13,21 +13,11 @@ __all__ = ["BatchRunner", "Tokens", "forward_tokens"]
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens of a batch after one block and the model's final LayerNorm.
+    """The tokens of a batch after one block and the model's final LayerNorm."""
 
-    Attributes
-    ----------
-    cls : torch.Tensor of shape (batch, dim)
-        The CLS token.
-    registers : torch.Tensor of shape (batch, n_registers, dim)
-        The register tokens; none for models without them.
-    patches : torch.Tensor of shape (batch, grid_h * grid_w, dim)
-        The patch tokens, row by row.
-    """
-
-    cls: torch.Tensor
-    registers: torch.Tensor
-    patches: torch.Tensor
+    cls: torch.Tensor  # (batch, dim)
+    registers: torch.Tensor  # (batch, n_registers, dim)
+    patches: torch.Tensor  # (batch, grid_h * grid_w, dim), row by row
 
 
 @torch.inference_mode()
@@ -63,28 +53,14 @@ def _split(sequence: torch.Tensor, n_registers: int) -> Tokens:
 
 
 class BatchRunner:
-    """Calls a function on batches, halving them when memory runs out.
-
-    Parameters
-    ----------
-    function : callable
-        Takes a tensor whose first axis is the batch, returns one with the same first axis.
-    batch_size : int
-        The largest batch. After memory ran out it is the largest that fitted.
-    """
+    """Calls a function on pieces of a batch, at most `batch_size`, halved when memory runs out."""
 
     def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], batch_size: int) -> None:
         self.function = function
         self.batch_size = batch_size
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        """Return the function's result for the whole batch.
-
-        Raises
-        ------
-        MemoryError
-            If a single image does not fit.
-        """
+        """Return the result for the whole batch; a MemoryError if one image is too much."""
         results: list[torch.Tensor] = []
         done = 0
         while done < len(batch):

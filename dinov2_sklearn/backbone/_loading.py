@@ -21,26 +21,13 @@ _loading = threading.RLock()
 
 @dataclass(eq=False)
 class Backbone:
-    """A loaded model with its checkpoint, device and precision.
-
-    Attributes
-    ----------
-    checkpoint : Checkpoint
-        What was loaded.
-    model : torch.nn.Module
-        The transformers model, in evaluation mode.
-    device : torch.device
-        Where its weights are.
-    dtype : torch.dtype
-        Their precision.
-    lock : threading.RLock
-        Held while hooks are placed on the model, which all threads share.
-    """
+    """A loaded model, in evaluation mode, with its checkpoint, device and precision."""
 
     checkpoint: Checkpoint
     model: Any
     device: torch.device
     dtype: torch.dtype
+    # Held while hooks are placed on the model, which all threads share.
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     @property

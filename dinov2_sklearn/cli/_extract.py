@@ -94,7 +94,7 @@ def _try_format(output: Path, paths: Any) -> None:
     """Find out before hours of work whether the format can be written and hold the names."""
     import numpy as np
 
-    from ..io._formats import format_of
+    from ..io._embeddings import format_of
 
     contents = {
         "embeddings": np.zeros((len(paths), 1), dtype=np.float32),
@@ -108,7 +108,7 @@ def _try_format(output: Path, paths: Any) -> None:
 
 def _extract(paths: Any, folder: Path, arguments: argparse.Namespace) -> "Shards":
     from ..extraction import DINOv2Transformer, extract_to_shards
-    from ..io._manifest import OtherShardsError
+    from ..io._shard_folder import OtherShardsError
 
     with warnings.catch_warnings():
         # They are listed at the end.

@@ -1,4 +1,4 @@
-"""One device's work: decode images ahead, run the model, pool its tokens."""
+"""One device's work: read and decode images ahead, run the model, pool its tokens."""
 
 import threading
 from collections import deque
@@ -34,8 +34,6 @@ _CPU_BYTES_A_CHANNEL = 6400
 # Fewer tokens than these are multiplied in another order of summation there, and what bfloat16
 # rounds then comes out otherwise (seen below some 760, on a Xeon with AMX, oneDNN of torch 2.13).
 _CPU_LEAST_TOKENS = 1024
-
-
 # What a preprocessing was made of in 0.1.0. What came later counts where it is no default, so that
 # caches and shards of before are still those of the same settings.
 _FIRST_FIELDS = {"resize", "crop", "resample", "rescale", "mean", "std", "multiple", "longest_edge"}
@@ -43,31 +41,11 @@ _FIRST_FIELDS = {"resize", "crop", "resample", "rescale", "mean", "std", "multip
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an embedding is: all that it depends on but the image, as data that can be pickled.
-
-    Attributes
-    ----------
-    checkpoint : Checkpoint
-        The model.
-    preprocessings : tuple of Preprocessing
-        One for each scale.
-    blocks : tuple of int
-        Indices from 0 of the blocks whose tokens are taken.
-    pooling : {"cls", "mean", "cls_mean"}
-        What is made of the tokens.
-    normalize : bool
-        Whether embeddings have unit Euclidean norm.
-    exact_decode : bool
-        Whether large JPEGs are decoded in full.
-    dtype : torch.dtype
-        Precision of the model.
-    decoding : Decoding
-        How files become RGB images.
-    """
+    """What an embedding is: all that it depends on but the image, as data that can be pickled."""
 
     checkpoint: Checkpoint
-    preprocessings: tuple[Preprocessing, ...]
-    blocks: tuple[int, ...]
+    preprocessings: tuple[Preprocessing, ...]  # one for each scale
+    blocks: tuple[int, ...]  # from 0
     pooling: str
     normalize: bool
     exact_decode: bool
@@ -106,21 +84,16 @@ class Recipe:
 
 
 class EmbeddedBatch(NamedTuple):
-    """Some images' embeddings, and why others have none.
+    """Some images' embeddings, and why others have none."""
 
-    Attributes
-    ----------
-    positions : list of int
-        Which of the images the rows belong to.
-    rows : ndarray of shape (len(positions), n_outputs), float32
-        Their embeddings.
-    errors : dict of int to ImageDecodeError
-        The images that could not be decoded.
-    """
-
-    positions: list[int]
+    positions: list[int]  # which of the images the rows belong to
     rows: NDArray[np.float32]
     errors: dict[int, ImageDecodeError]
+
+    @property
+    def n_images(self) -> int:
+        """How many images this settles."""
+        return len(self.positions) + len(self.errors)
 
     def at(self, places: Sequence[int]) -> "EmbeddedBatch":
         """Return the same of images that stand at other positions."""
@@ -139,6 +112,38 @@ class EmbeddedBatch(NamedTuple):
         return cls([*rows], stacked, errors)
 
 
+class _CachedReader:
+    """Reads images in threads: each file once, and of equal contents only one is decoded.
+
+    What it returns of an image is the digest of its content, if it has one, and pictures, the
+    row that the cache knows, an error, or None where another image has the same content.
+    """
+
+    def __init__(self, reader: ImageReader, cache: CacheSession) -> None:
+        self._reader = reader
+        self._cache = cache
+        self._lock = threading.Lock()
+        self._taken: set[bytes] = set()
+
+    def __call__(self, image: Any) -> tuple[bytes | None, Any]:
+        if not isinstance(image, str) or not self._cache.is_open:
+            return None, self._reader.pictures(image)
+        ref = ImageRef(image)
+        stamp = ref.stamp()
+        try:
+            content = ref.read(self._reader.decoding.storage_options)
+        except ImageDecodeError as error:
+            return None, error
+        known = self._cache.find(image, stamp, content.digest)
+        if known is not None:
+            return content.digest, known
+        with self._lock:
+            if content.digest in self._taken:
+                return content.digest, None
+            self._taken.add(content.digest)
+        return content.digest, self._reader.pictures(content)
+
+
 @dataclass
 class _ImageBatch:
     """Images on their way to the model, with what became of others between them."""
@@ -149,51 +154,12 @@ class _ImageBatch:
     known: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     errors: dict[int, ImageDecodeError] = field(default_factory=dict)
 
-
-class _ReadImage(NamedTuple):
-    """What a thread found: pictures, the reason why there are none, or a row that is known.
-
-    All are None where another image has the same content.
-    """
-
-    digest: bytes | None = None
-    pictures: list[NDArray[np.uint8]] | None = None
-    error: ImageDecodeError | None = None
-    known: NDArray[np.float32] | None = None
-
-
-class _CachedReader:
-    """Reads images in threads: each file once, and of equal contents only one is decoded."""
-
-    def __init__(self, reader: ImageReader, cache: CacheSession) -> None:
-        self._reader = reader
-        self._cache = cache
-        self._lock = threading.Lock()
-        self._taken: set[bytes] = set()
-
-    def __call__(self, image: Any) -> _ReadImage:
-        if not isinstance(image, str) or not self._cache.is_open:
-            return self._decode(image, None)
-        ref = ImageRef(image)
-        stamp = ref.stamp()
-        try:
-            content = ref.read(self._reader.decoding.storage_options)
-        except ImageDecodeError as error:
-            return _ReadImage(error=error)
-        digest = content.digest
-        if (known := self._cache.find(image, stamp, digest)) is not None:
-            return _ReadImage(digest, known=known)
-        with self._lock:
-            if digest in self._taken:
-                return _ReadImage(digest)
-            self._taken.add(digest)
-        return self._decode(content, digest)
-
-    def _decode(self, image: Any, digest: bytes | None) -> _ReadImage:
-        found = self._reader.pictures(image)
-        if isinstance(found, ImageDecodeError):
-            return _ReadImage(digest, error=found)
-        return _ReadImage(digest, found)
+    def finished(self, launched: "_Rows | None", cache: CacheSession) -> EmbeddedBatch:
+        """Wait for the rows that are computed, and keep them."""
+        computed: Any = [] if launched is None else launched.wait()
+        cache.store([(d, row) for d, row in zip(self.digests, computed, strict=True) if d])
+        rows = self.known | dict(zip(self.positions, computed, strict=True))
+        return EmbeddedBatch.of(rows, self.errors)
 
 
 def embed_images(
@@ -204,15 +170,10 @@ def embed_images(
     num_workers: int,
     cache: CacheSession,
 ) -> Iterator[EmbeddedBatch]:
-    """Embed images (paths, PIL images or arrays) on one device.
+    """Embed images (paths, PIL images or arrays) on one device, those of equal content last.
 
     What the cache does not know by its content is decoded by threads ahead of the model, which is
     loaded by the first batch, and stored.
-
-    Yields
-    ------
-    EmbeddedBatch
-        In the order of the images; those of equal content last.
 
     Raises
     ------
@@ -235,60 +196,51 @@ def embed_images(
             forward = _Forward(recipe, device, batch_size)
         launched.append((batch, forward(batch.pictures) if forward and batch.pictures else None))
         while len(launched) > n_late:
-            yield _finish(*launched.popleft(), cache)
-    while launched:
-        yield _finish(*launched.popleft(), cache)
-    rows: dict[int, NDArray[np.float32]] = {}
-    errors: dict[int, ImageDecodeError] = {}
-    for position, digest in copies.items():
-        if digest in failed:
-            errors[position] = ImageDecodeError(images[position], failed[digest].reason)
-        elif (row := cache.find(images[position], None, digest)) is not None:
-            rows[position] = row
+            batch, result = launched.popleft()
+            yield batch.finished(result, cache)
+    for batch, result in launched:
+        yield batch.finished(result, cache)
+    found = {i: cache.find(images[i], None, digest) for i, digest in copies.items()}
+    rows = {i: row for i, row in found.items() if row is not None}
+    errors = {
+        i: ImageDecodeError(images[i], failed[digest].reason)
+        for i, digest in copies.items()
+        if digest in failed
+    }
     if rows or errors:
         yield EmbeddedBatch.of(rows, errors)
     # Left over where the cache broke meanwhile.
-    left = [position for position in copies if position not in rows and position not in errors]
-    if left:
-        again = [images[position] for position in left]
-        no_cache = CacheSession(None)
+    if left := [i for i in copies if i not in rows and i not in errors]:
+        again, no_cache = [images[i] for i in left], CacheSession(None)
         for embedded in embed_images(recipe, again, device, batch_size, num_workers, no_cache):
             yield embedded.at(left)
 
 
 def _batches(
-    read: Iterator[_ReadImage],
+    read: Iterator[tuple[bytes | None, Any]],
     batch_size: int,
     copies: dict[int, bytes],
     failed: dict[bytes, ImageDecodeError],
 ) -> Iterator[_ImageBatch]:
     """Collect `batch_size` images at a time; note the copies, and the contents that failed."""
     batch = _ImageBatch()
-    for position, image in enumerate(read):
-        if image.error is not None:
-            batch.errors[position] = image.error
-            if image.digest is not None:
-                failed[image.digest] = image.error
-        elif image.known is not None:
-            batch.known[position] = image.known
-        elif image.pictures is None:
-            copies[position] = image.digest  # type: ignore[assignment]
+    for position, (digest, found) in enumerate(read):
+        if isinstance(found, ImageDecodeError):
+            batch.errors[position] = found
+            failed |= {digest: found} if digest else {}
+        elif isinstance(found, np.ndarray):
+            batch.known[position] = found
+        elif digest and found is None:
+            copies[position] = digest
         else:
             batch.positions.append(position)
-            batch.pictures.append(image.pictures)
-            batch.digests.append(image.digest)
+            batch.pictures.append(found)
+            batch.digests.append(digest)
         if batch_size in (len(batch.positions), len(batch.known)):
             yield batch
             batch = _ImageBatch()
     if batch.positions or batch.known or batch.errors:
         yield batch
-
-
-def _finish(batch: _ImageBatch, launched: "_Rows | None", cache: CacheSession) -> EmbeddedBatch:
-    computed: Any = [] if launched is None else launched.wait()
-    cache.store([(d, row) for d, row in zip(batch.digests, computed, strict=True) if d])
-    rows = batch.known | dict(zip(batch.positions, computed, strict=True))
-    return EmbeddedBatch.of(rows, batch.errors)
 
 
 class _Rows:

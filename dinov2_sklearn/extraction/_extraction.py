@@ -34,20 +34,8 @@ _SHARES = 4
 class Extraction:
     """Embeds images; a context manager, since it may hold a cache open and processes running.
 
-    Parameters
-    ----------
-    recipe : Recipe
-        What to compute.
-    devices : sequence of torch.device
-        Where. Several devices get a process each, one is used in this process.
-    batch_size : int
-        Images in one forward pass, at most.
-    num_workers : int
-        Threads that read and decode, for each device.
-    cache_folder : str or PathLike or None
-        The embedding cache.
-    on_error : {"raise", "nan"}
-        Whether an image that cannot be decoded raises, or is reported in its batch.
+    Several devices get a process each, one is used in this process. With ``on_error="raise"`` an
+    image that cannot be decoded raises, else it is reported in its batch.
     """
 
     def __init__(
@@ -89,17 +77,8 @@ class Extraction:
     def embed(self, images: Sequence[Any]) -> Iterator[EmbeddedBatch]:
         """Embed images (paths, PIL images or arrays), equal ones once.
 
-        Yields
-        ------
-        EmbeddedBatch
-            What is known first, then what is computed. Every image is in one batch.
-
-        Raises
-        ------
-        ImageDecodeError
-            With ``on_error="raise"``, after the batch with the other images of its forward pass.
-        RuntimeError
-            If the worker process of a device dies.
+        What is known comes first, then what is computed; every image is in one batch. An image
+        that cannot be decoded raises after the batch with the others of its forward pass.
         """
         places = _places(images)
         firsts = [images[place[0]] for place in places]
@@ -150,16 +129,7 @@ class _DevicePool:
     """Worker processes, one a device, which start with their first work and end with the block.
 
     They are started afresh rather than forked, so that each may use its GPU, and need no
-    ``if __name__ == "__main__"`` in the user's script.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        What to compute.
-    devices : sequence of torch.device
-        One process each. Those on the CPU share its threads.
-    batch_size, num_workers, cache : object
-        As in `embed_images`, for each process.
+    ``if __name__ == "__main__"`` in the user's script. Those on the CPU share its threads.
     """
 
     def __init__(
@@ -204,7 +174,7 @@ class _DevicePool:
                 index, start = running.pop(future)
                 submit(index)
                 chunk = self._result(future, index)
-                yield chunk.at(range(start, start + len(chunk.positions) + len(chunk.errors)))
+                yield chunk.at(range(start, start + chunk.n_images))
 
     def _chunks(self, n_images: int) -> list[range]:
         share = n_images / (len(self.devices) * _SHARES * self.batch_size)

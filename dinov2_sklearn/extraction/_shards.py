@@ -10,8 +10,9 @@ from sklearn.utils import check_scalar
 
 from ..images import check_images
 from ..io import Shards, open_shards
-from ..io._manifest import NUMPY_SHARDS, make_plan
-from ..io._shard_folder import Shard, ShardFolder
+from ..io._parquet import Shard
+from ..io._shard_folder import ShardFolder, make_plan
+from ..io._shards import NUMPY_SHARDS
 from ..utils import Progress, warn
 from ._extraction import Extraction
 from ._transformer import DINOv2Transformer
@@ -150,4 +151,4 @@ def fill(
         for position in batch.positions:
             del shard.errors[position]
         shard.errors |= {position: error.reason for position, error in batch.errors.items()}
-        update(len(batch.positions) + len(batch.errors))
+        update(batch.n_images)

@@ -247,7 +247,7 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
             for batch in extraction.embed(images):
                 rows[batch.positions] = batch.rows
                 errors |= batch.errors
-                progress.update(len(batch.positions) + len(batch.errors))
+                progress.update(batch.n_images)
         if errors:
             warn_of_failures(
                 (errors[position] for position in sorted(errors)),

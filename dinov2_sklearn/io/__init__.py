@@ -7,8 +7,7 @@ run code, and importing this room loads neither torch nor pyarrow.
 """
 
 from ._cache import CacheInfo, EmbeddingCache
-from ._embeddings import Embeddings, load_embeddings, save_embeddings
-from ._formats import EmbeddingsFileError
+from ._embeddings import Embeddings, EmbeddingsFileError, load_embeddings, save_embeddings
 from ._shards import Shards, open_shards
 
 __all__ = [

@@ -186,22 +186,10 @@ class EmbeddingCache:
 class CacheSession:
     """One call's use of a cache: what is known of its images is found, what is new is stored.
 
-    Whatever fails in the cache leads to one warning, after which nothing is found or stored: the
-    embeddings are computed as if there were no cache. Pickled, it can be used by another process.
-
-    Parameters
-    ----------
-    folder : str, PathLike or None
-        The cache's folder. None finds and stores nothing.
-    settings : dict, default=None
-        What the embeddings depend on apart from the image and the model, as plain data.
-    model_files : sequence of str, default=()
-        The model's files; they count by their content.
-
-    Raises
-    ------
-    ValueError
-        If the folder is a file.
+    The settings, plain data, are what embeddings depend on apart from the image and the model,
+    whose files count by their content. Without a folder nothing is found or stored; neither is it
+    after something failed in the cache, of which one warning tells. Pickled, a session can be used
+    by another process.
     """
 
     def __init__(
@@ -256,10 +244,7 @@ class CacheSession:
         return (self.is_open and self._guarded(lambda: self._known(paths))) or {}
 
     def find(self, path: str, stamp: Any, digest: bytes) -> NDArray[np.float32] | None:
-        """Return the embedding of a content that was read, if it is known; for any thread.
-
-        The stamp is the file's from before it was read.
-        """
+        """Return the embedding of a content, read from a file of this stamp; thread-safe."""
         with self._lock:
             if self._database is None:
                 return None

@@ -6,19 +6,19 @@ as metadata of its schema.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..utils import atomic_write, import_extra
-from ._shard_folder import Shard
 
 __all__ = [
+    "Shard",
     "check_unicode",
     "count_rows",
-    "list_errors",
     "open_parquet",
     "pyarrow",
     "read_shard",
@@ -27,6 +27,27 @@ __all__ = [
     "write_shard",
     "write_table",
 ]
+
+
+@dataclass
+class Shard:
+    """Some consecutive rows of a folder."""
+
+    ids: list[str]
+    rows: NDArray[np.float32]  # NaN where there is an error
+    # Why rows are missing, by position: the cause, or None where nothing was tried yet.
+    errors: dict[int, Any] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was tried yet."""
+        return list(self.errors.values()) == [None] * len(self.ids)
+
+    @classmethod
+    def empty(cls, ids: Sequence[str], n_features: int) -> Self:
+        """Return a shard of which nothing is there yet."""
+        rows = np.full((len(ids), n_features), np.nan, dtype=np.float32)
+        return cls([*ids], rows, dict.fromkeys(range(len(ids))))
 
 
 def pyarrow() -> Any:
@@ -97,12 +118,12 @@ def write_shard(path: Path, shard: Shard) -> None:
         write_table(file, ("id", "embedding"), shard.ids, shard.rows, causes)
 
 
-def read_shard(path: Path, n_features: int, *, verify: bool = False) -> Shard:
+def read_shard(path: Path, n_features: int | None = None, *, verify: bool = False) -> Shard:
     """Read the file of a shard; a FileNotFoundError, or a ValueError where it is damaged."""
     try:
         table = read_table(path, verify=verify)
         rows = to_matrix(table["embedding"])
-        if rows.shape[1] != n_features:
+        if rows.shape[1] != (n_features or rows.shape[1]):
             raise ValueError(f"{rows.shape[1]} numbers a row, where {n_features} belong")
         causes = table["error"].to_pylist()
         errors = {i: cause for i, cause in enumerate(causes) if cause is not None}
@@ -114,28 +135,10 @@ def read_shard(path: Path, n_features: int, *, verify: bool = False) -> Shard:
 
 
 def count_rows(path: Path) -> tuple[int, int]:
-    """Return a shard's rows, and how many of them are errors, from its file's last bytes alone.
-
-    A file that is missing or damaged has no rows.
-    """
+    """Return a shard's rows, and how many of them are errors; none of a missing or damaged file."""
     try:
-        metadata = pyarrow().parquet.read_metadata(path)
-        column = metadata.schema.names.index("error")
-        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-        n_null = sum(group.column(column).statistics.null_count for group in groups)
-    except (OSError, ValueError, AttributeError, pyarrow().ArrowException):
-        return 0, 0
-    return metadata.num_rows, metadata.num_rows - n_null
-
-
-def list_errors(files: Sequence[Path], *, limit: int) -> list[tuple[str, str]]:
-    """Return id and cause of the first errors in some shards."""
-    found: list[tuple[str, str]] = []
-    for path in files:
         with open_parquet(path) as file:
-            columns = file.read(["id", "error"]).to_pydict()
-        pairs = zip(columns["id"], columns["error"], strict=True)
-        found += [(image_id, cause) for image_id, cause in pairs if cause is not None]
-        if len(found) >= limit:
-            break
-    return found[:limit]
+            causes = file.read(["error"])["error"]
+    except (OSError, ValueError, KeyError, pyarrow().ArrowException):
+        return 0, 0
+    return len(causes), len(causes) - causes.null_count

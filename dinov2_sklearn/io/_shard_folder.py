@@ -14,61 +14,160 @@ import errno
 import hashlib
 import json
 import os
+import reprlib
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from ..utils import atomic_write
-from ._manifest import (
+from ..images import ImageRef
+from ..utils import atomic_write, left_over
+from ._parquet import Shard
+from ._shards import (
     EMBEDDINGS,
     IMAGE_IDS,
-    filling,
+    MANIFESTS,
+    ids_digest,
     json_line,
     manifest_file,
+    read_ids,
     read_manifest,
     shard_bounds,
-    write_manifest,
 )
 
-__all__ = ["Shard", "ShardFolder", "verify_rows"]
+__all__ = ["OtherShardsError", "ShardFolder", "differences", "filling", "make_plan"]
 
-_FINISHED = "finished.jsonl"
+_FINISHED, _LOCK = "finished.jsonl", ".lock"
 
 
-@dataclass
-class Shard:
-    """Some consecutive rows of a folder.
+class OtherShardsError(ValueError):
+    """A folder was begun with other images or settings."""
 
-    Attributes
-    ----------
-    ids : list of str
-        What each row is the embedding of.
-    rows : ndarray of shape (n, n_features), float32
-        NaN where there is an error.
-    errors : dict of int to str or None
-        Why rows are missing, by position: the cause, or None where nothing was tried yet.
+
+def make_plan(
+    kind: str, image_ids: Sequence[str], shard_size: int, made_of: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what a folder is to hold, as data that JSON can express.
+
+    What the rows depend on, in `made_of`, is as `Extraction.describe` says it.
     """
+    absolute = all(ImageRef(path).is_url or os.path.isabs(path) for path in image_ids)  # noqa: PTH117
+    return {
+        "format": kind,
+        "n_images": len(image_ids),
+        "n_features": made_of["n_features"],
+        "shard_size": shard_size,
+        "model_name": made_of["model_name"],
+        "image_ids": ids_digest(image_ids),
+        "working_directory": None if absolute else os.getcwd(),  # noqa: PTH109
+        "settings": made_of["settings"],
+    }
 
-    ids: list[str]
-    rows: NDArray[np.float32]
-    errors: dict[int, Any] = field(default_factory=dict)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was tried yet."""
-        return list(self.errors.values()) == [None] * len(self.ids)
+@contextmanager
+def filling(folder: Path, plan: dict[str, Any], image_ids: Sequence[str]) -> Iterator[None]:
+    """Make the folder one of these shards, and keep other processes from writing to it.
 
-    @classmethod
-    def empty(cls, ids: Sequence[str], n_features: int) -> Self:
-        """Return a shard of which nothing is there yet."""
-        rows = np.full((len(ids), n_features), np.nan, dtype=np.float32)
-        return cls([*ids], rows, dict.fromkeys(range(len(ids))))
+    Raises
+    ------
+    ValueError
+        If it holds something else, or was begun with other images or settings.
+    RuntimeError
+        If another process is filling it.
+    """
+    if not _is_new(folder):
+        _refuse_other(folder, plan, image_ids)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder / _LOCK, timeout=0).acquire()
+    except Timeout:
+        raise RuntimeError(
+            f"{str(folder)!r} is being written to already. Wait for that, or name another folder."
+        ) from None
+    with lock:
+        for path in left_over(folder):
+            path.unlink()
+        if not manifest_file(folder).is_file():
+            _write_manifest(folder, plan)
+        yield
+
+
+def _is_new(folder: Path) -> bool:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{str(folder)!r} is a file. Name a folder.")
+    if not folder.exists():
+        return True
+    if manifest_file(folder).exists():
+        return False
+    found = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if found:
+        raise ValueError(
+            f"{str(folder)!r} holds other files, such as {found[0]!r}. Name an empty folder, or "
+            "one that does not exist."
+        )
+    return True
+
+
+def _refuse_other(folder: Path, plan: dict[str, Any], image_ids: Sequence[str]) -> None:
+    """Say in what the folder's manifest differs from the plan."""
+    found = differences(read_manifest(folder), plan)
+    if not found:
+        return
+    if "image_ids" in found:
+        found["image_ids"] = _first_other_image(folder, image_ids)
+    raise OtherShardsError(
+        f"{str(folder)!r} was begun with other images or settings: "
+        f"{'; '.join([*found.values()][:5])}. Name another folder, or run with what it was begun "
+        "with."
+    )
+
+
+def differences(there: dict[str, Any], plan: dict[str, Any]) -> dict[str, str]:
+    """Say in what a plan differs from the one that is there."""
+    # A model counts by its files, whatever it was called.
+    was, now = (_flat(json.loads(json.dumps(data))) for data in (there, plan))
+    return {
+        key: f"{key} was {_short(was.get(key))} and is {_short(now[key])}"
+        for key in now
+        if key != "model_name" and was.get(key) != now[key]
+    }
+
+
+def _first_other_image(folder: Path, image_ids: Sequence[str]) -> str:
+    try:
+        pairs = zip(read_ids(folder), image_ids, strict=False)
+        row, old, new = next((i, a, b) for i, (a, b) in enumerate(pairs) if a != b)
+    except (OSError, ValueError, StopIteration):
+        return "the images are others"
+    return f"the images are others, first in row {row}, which was {old!r} and is {new!r}"
+
+
+def _short(value: Any) -> str:
+    shortened = reprlib.Repr()
+    shortened.maxother = shortened.maxstring = 60
+    return shortened.repr(value)
+
+
+def _flat(plan: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in plan.items():
+        items = dict(enumerate(value)) if isinstance(value, list) else value
+        if isinstance(items, dict) and items:
+            flat |= _flat(items, f"{prefix}{key}.")
+        else:
+            flat[prefix + str(key)] = value
+    return flat
+
+
+def _write_manifest(folder: Path, plan: dict[str, Any], **more: Any) -> None:
+    """Write what is being made, and how far it is."""
+    with atomic_write(folder / MANIFESTS[plan["format"]]) as file:
+        file.write(json.dumps({**plan, **more}, indent=1).encode("ascii"))
 
 
 class _Written(NamedTuple):
@@ -81,13 +180,7 @@ class _Written(NamedTuple):
 
 
 class ShardFolder:
-    """A folder being filled.
-
-    Attributes
-    ----------
-    image_ids : sequence of str
-        What each row is the embedding of.
-    """
+    """A folder being filled."""
 
     def __init__(self, folder: Path, plan: dict[str, Any], image_ids: Sequence[str]) -> None:
         self.folder = folder
@@ -100,16 +193,9 @@ class ShardFolder:
     def filling(
         cls, folder: Path, plan: dict[str, Any], image_ids: Sequence[str]
     ) -> Iterator[Self]:
-        """Begin a folder, or take up one where it was left, and keep other processes out.
+        """Begin a folder, or take up one where it was left: see `filling`.
 
-        Raises
-        ------
-        ValueError
-            If it holds something else, or was begun with other images or settings.
-        RuntimeError
-            If another process is filling it.
-        OSError
-            If the disk has no room for the rows.
+        Raises an OSError if the disk has no room for all rows.
         """
         with filling(folder, plan, image_ids):
             shards = cls(folder, plan, image_ids)
@@ -167,7 +253,7 @@ class ShardFolder:
             for row, cause in shard.errors
         ]
         crc32 = [shard.crc32 for shard in written]
-        write_manifest(self.folder, self.plan, complete=True, crc32=crc32, errors=errors)
+        _write_manifest(self.folder, self.plan, complete=True, crc32=crc32, errors=errors)
         (self.folder / _FINISHED).unlink(missing_ok=True)
 
     def _resume(self) -> None:
@@ -182,9 +268,9 @@ class ShardFolder:
                 manifest_file(self.folder).unlink()
             raise
         self._make_ids()
-        rows, bounds = self._rows(), shard_bounds(self.plan)
+        rows, bounds = self._rows(), {*shard_bounds(self.plan)}
         # A line of another form is of a version that wrote parts of shards.
-        noted = {line.start: line for line in lines if (line.start, line.stop) in set(bounds)}
+        noted = {line.start: line for line in lines if (line.start, line.stop) in bounds}
         self._written = {
             start: line
             for start, line in noted.items()
@@ -197,7 +283,7 @@ class ShardFolder:
 
     def _reopen(self) -> None:
         self._write_journal()
-        write_manifest(self.folder, self.plan, complete=False)
+        _write_manifest(self.folder, self.plan, complete=False)
         self._complete = False
 
     def _read_journal(self) -> list[_Written]:
@@ -245,12 +331,6 @@ class ShardFolder:
 
     def _rows(self) -> NDArray[np.float32]:
         return np.load(self.folder / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
-
-
-def verify_rows(rows: NDArray[np.float32], manifest: dict[str, Any]) -> bool:
-    """Tell whether the rows of a finished folder have their checksums."""
-    found = [zlib.crc32(rows[start:stop].data) for start, stop in shard_bounds(manifest)]
-    return found == manifest["crc32"]
 
 
 def _lines_of(manifest: dict[str, Any]) -> list[_Written]:

@@ -1,6 +1,10 @@
-"""Folders of embeddings, opened: those that are one file of rows and those of parquet files."""
+"""Folders of embeddings in shards: what they say about themselves, and how they are opened."""
 
+import hashlib
+import json
 import os
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,23 +13,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._embeddings import Embeddings
-from ._formats import EmbeddingsFileError
-from ._manifest import (
-    EMBEDDINGS,
-    IMAGE_IDS,
-    PARQUET_SHARDS,
-    ids_digest,
-    manifest_file,
-    read_ids,
-    read_manifest,
-    shard_bounds,
-    shard_files,
-)
+from ._embeddings import Embeddings, EmbeddingsFileError
 from ._parquet import read_shard
-from ._shard_folder import verify_rows
 
 __all__ = ["Shards", "open_shards"]
+
+EMBEDDINGS, IMAGE_IDS = "embeddings.npy", "image_ids.jsonl"
+NUMPY_SHARDS, PARQUET_SHARDS = "dinov2_sklearn shards", "dinov2_sklearn parquet shards"
+# Programs that read a folder of parquet files pass over names that begin so.
+MANIFESTS = {NUMPY_SHARDS: "manifest.json", PARQUET_SHARDS: "_manifest.json"}
+_KEYS = {
+    "n_images": int,
+    "n_features": int,
+    "shard_size": int,
+    "model_name": str,
+    "image_ids": str,
+    "settings": dict,
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,13 +59,6 @@ class Shards(Embeddings):
     """
 
     errors: list[dict[str, Any]] = field(default_factory=list)
-
-
-class _Opened(NamedTuple):
-    ids: list[str]
-    rows: NDArray[np.float32]
-    causes: dict[int, str]
-    finished: float
 
 
 def open_shards(folder: str | os.PathLike[str], *, verify: bool = False) -> Shards:
@@ -117,7 +114,7 @@ def open_shards(folder: str | os.PathLike[str], *, verify: bool = False) -> Shar
     is_parquet = manifest["format"] == PARQUET_SHARDS
     opened = _read_parquet(folder, manifest, verify) if is_parquet else _map(folder, manifest)
     ids, rows, causes, finished = opened
-    if verify and not is_parquet and not verify_rows(rows, manifest):
+    if verify and not is_parquet and checksums(rows, manifest) != manifest["crc32"]:
         raise EmbeddingsFileError(
             f"Rows in {str(folder / EMBEDDINGS)!r} are damaged. Call extract_to_shards with the "
             "same arguments as before, and it makes them again."
@@ -130,6 +127,13 @@ def open_shards(folder: str | os.PathLike[str], *, verify: bool = False) -> Shar
         {"settings": manifest["settings"]},
         [{"row": row, "image_id": ids[row], "cause": causes[row]} for row in sorted(causes)],
     )
+
+
+class _Opened(NamedTuple):
+    ids: list[str]
+    rows: NDArray[np.float32]
+    causes: dict[int, str]
+    finished: float
 
 
 def _map(folder: Path, manifest: dict[str, Any]) -> _Opened:
@@ -193,3 +197,67 @@ def _damaged(path: Path) -> str:
         f"{str(path)!r} is missing or damaged. Call extract_to_shards with the same arguments as "
         "before, and it makes what is lost again."
     )
+
+
+def manifest_file(folder: Path) -> Path:
+    """Return the folder's manifest, or where one would be."""
+    files = [folder / name for name in MANIFESTS.values()]
+    return next((file for file in files if file.is_file()), files[0])
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read a folder's manifest, or raise a ValueError: it is damaged, or another program's."""
+    try:
+        manifest = json.loads(manifest_file(folder).read_bytes())
+        sound = manifest["format"] in (NUMPY_SHARDS, PARQUET_SHARDS)
+        sound &= all(isinstance(manifest[key], kind) for key, kind in _KEYS.items())
+        # Of a folder of parquet shards, the files themselves say how far it is.
+        if manifest["format"] == NUMPY_SHARDS:
+            sound &= isinstance(manifest.setdefault("complete", False), bool)
+        if manifest.get("complete"):
+            sound &= len(manifest["crc32"]) == len(shard_bounds(manifest))
+            sound &= all(e.keys() == {"row", "image_id", "cause"} for e in manifest["errors"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        sound = False
+    if not sound:
+        raise ValueError(
+            f"{str(manifest_file(folder))!r} is damaged, or was not written by extract_to_shards "
+            "or extract_with_ray."
+        )
+    return manifest
+
+
+def shard_bounds(plan: dict[str, Any]) -> list[tuple[int, int]]:
+    """Return the first row of each shard and the one after its last."""
+    n_images, size = plan["n_images"], plan["shard_size"]
+    return [(start, min(start + size, n_images)) for start in range(0, n_images, size)]
+
+
+def shard_files(folder: Path, plan: dict[str, Any]) -> list[Path]:
+    """Return the parquet file of each shard, in the order of the rows."""
+    return [folder / f"shard-{i:09}.parquet" for i, _ in enumerate(shard_bounds(plan))]
+
+
+def read_ids(folder: Path) -> Iterator[str]:
+    """Yield what each row is the embedding of."""
+    with (folder / IMAGE_IDS).open(encoding="ascii") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def ids_digest(image_ids: Sequence[str]) -> str:
+    """Return the digest that a file of these ids, a JSON string a line, has."""
+    digest = hashlib.blake2b(digest_size=20)
+    for image_id in image_ids:
+        digest.update(json_line(image_id))
+    return digest.hexdigest()
+
+
+def json_line(value: Any) -> bytes:
+    """Return a value as a line of a ``.jsonl`` file."""
+    return json.dumps(value).encode("ascii") + b"\n"
+
+
+def checksums(rows: NDArray[np.float32], plan: dict[str, Any]) -> list[int]:
+    """Return the checksum of each shard of an array."""
+    return [zlib.crc32(rows[start:stop].data) for start, stop in shard_bounds(plan)]

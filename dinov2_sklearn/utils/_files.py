@@ -30,24 +30,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     when the block ends. When the block raises, it is removed, and a file that was at `path` before
     stays as it was.
 
-    Parameters
-    ----------
-    path : path-like
-        The file to write, or to replace.
-
-    Yields
-    ------
-    BinaryIO
-        The temporary file.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder of `path` does not exist.
-    IsADirectoryError
-        If `path` is a folder.
-    OSError
-        If the folder cannot be written to.
+    Raises a FileNotFoundError if the folder of `path` does not exist, an IsADirectoryError if
+    `path` is a folder, and an OSError if the folder cannot be written to.
 
     Examples
     --------

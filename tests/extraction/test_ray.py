@@ -26,9 +26,8 @@ from dinov2_sklearn import (
 )
 from dinov2_sklearn.extraction.cluster._ray import _warn_if_waiting, _warn_of_errors
 from dinov2_sklearn.io import EmbeddingsFileError
-from dinov2_sklearn.io._manifest import OtherShardsError
-from dinov2_sklearn.io._parquet import write_shard
-from dinov2_sklearn.io._shard_folder import Shard
+from dinov2_sklearn.io._parquet import Shard, write_shard
+from dinov2_sklearn.io._shard_folder import OtherShardsError
 
 ray = pytest.importorskip("ray")
 pytest.importorskip("ray.data")

@@ -19,9 +19,9 @@ from dinov2_sklearn.extraction.cluster._workers import (
     read_outcome,
 )
 from dinov2_sklearn.images import ImageDecodeError
-from dinov2_sklearn.io._manifest import PARQUET_SHARDS, make_plan, write_manifest
-from dinov2_sklearn.io._parquet import count_rows, read_shard, write_shard
-from dinov2_sklearn.io._shard_folder import Shard
+from dinov2_sklearn.io._parquet import Shard, count_rows, read_shard, write_shard
+from dinov2_sklearn.io._shard_folder import filling, make_plan
+from dinov2_sklearn.io._shards import PARQUET_SHARDS
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -41,9 +41,9 @@ def make_task(tmp_path, image_folder):
     def make(transformer, root="/", **other):
         found = read_outcome(describe(transformer, []))
         folder = tmp_path / "shards"
-        folder.mkdir(exist_ok=True)
         plan = make_plan(PARQUET_SHARDS, image_folder, 6, found["made_of"])
-        write_manifest(folder, plan)
+        with filling(folder, plan, image_folder):
+            pass
         made_of = {**found["made_of"], **other}
         return ClusterRun(folder, transformer, made_of, found["reader"], str(root))
 
@@ -96,7 +96,7 @@ def test_error_is_raised_and_leaves_no_file(make_task, embed, image_folder, tmp_
     task = make_task(embed)
     with pytest.raises(ImageDecodeError, match="missing.png': no such file"):
         _work(task, [*image_folder, str(tmp_path / "missing.png")], apart=apart)
-    assert [path.name for path in task.folder.iterdir()] == ["_manifest.json"]
+    assert {path.name for path in task.folder.iterdir()} == {".lock", "_manifest.json"}
 
 
 def test_relative_paths_count_from_the_driver(make_task, embed, image_folder):

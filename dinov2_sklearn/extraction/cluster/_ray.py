@@ -12,8 +12,9 @@ from sklearn.base import clone
 from ...backbone import CheckpointError
 from ...images import ImageDecodeError, ImageRef, list_images, warn_of_failures
 from ...images.sources._tables import below_folder_of, check_column, is_frame
-from ...io._manifest import PARQUET_SHARDS, filling, make_plan, shard_bounds, shard_files
-from ...io._parquet import check_unicode, count_rows, list_errors, open_parquet
+from ...io._parquet import check_unicode, count_rows, open_parquet, read_shard
+from ...io._shard_folder import filling, make_plan
+from ...io._shards import PARQUET_SHARDS, shard_bounds, shard_files
 from ...utils import Progress, import_extra, left_over, warn
 from .._shards import check_paths, check_settings
 from .._transformer import DINOv2Transformer
@@ -367,9 +368,12 @@ def _run(
 
 
 def _warn_of_errors(folder: Path, failed: dict[str, int], n_images: int) -> None:
-    listed = list_errors([folder / name for name in sorted(failed)], limit=_N_LISTED)
-    paths = _absolute([image_id for image_id, _ in listed])
-    errors = [ImageDecodeError(path, why) for path, (_, why) in zip(paths, listed, strict=True)]
+    errors: list[ImageDecodeError] = []
+    for name in sorted(failed):
+        if len(errors) < _N_LISTED:
+            shard = read_shard(folder / name)
+            paths = _absolute([shard.ids[i] for i in shard.errors])
+            errors += map(ImageDecodeError, paths, shard.errors.values())
     told = f"{sum(failed.values())} of {n_images} images could not be decoded; their rows are NaN"
     if only_here := [error for error in errors if _is_only_here(error)]:
         told += f". {_only_here(only_here[0].source)} The causes"

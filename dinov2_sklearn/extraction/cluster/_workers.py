@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ...images import ImageDecodeError, ImageReader, ImageRef, map_ahead
-from ...io._manifest import differences, manifest_file
-from ...io._parquet import pyarrow, read_shard, write_shard
-from ...io._shard_folder import Shard
+from ...io._parquet import Shard, pyarrow, read_shard, write_shard
+from ...io._shard_folder import differences
+from ...io._shards import manifest_file
 from .._extraction import Extraction
 from .._shards import fill
 from .._transformer import DINOv2Transformer
