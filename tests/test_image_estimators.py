@@ -37,19 +37,20 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from dinov2_sklearn import DINOv2Transformer, PatchAttentionInspector
 
-ESTIMATORS = [
-    pytest.param((DINOv2Transformer, {}), id="embed"),
-    pytest.param(
-        (DINOv2Transformer, {"layer": (0, -1), "pooling": "cls_mean", "scales": (1, 2)}), id="wide"
-    ),
-    pytest.param((PatchAttentionInspector, {}), id="attention"),
-]
+ESTIMATORS = {
+    "embed": (DINOv2Transformer, {"layer": (0, -1), "pooling": "cls_mean", "scales": (1, 2)}),
+    "attention": (PatchAttentionInspector, {}),
+}
+
+
+@pytest.fixture
+def estimators(tiny_dinov2):
+    return {name: kind(tiny_dinov2, **params) for name, (kind, params) in ESTIMATORS.items()}
 
 
 @pytest.fixture(params=ESTIMATORS)
-def estimator(request, tiny_dinov2):
-    kind, params = request.param
-    return kind(tiny_dinov2, **params)
+def estimator(request, estimators):
+    return estimators[request.param]
 
 
 @pytest.mark.parametrize(
@@ -170,16 +171,17 @@ def test_skops_needs_no_foreign_trust(estimator, image_folder):
     )
 
 
-def test_fresh_process_without_gpu(estimator, image_folder, tmp_path):
-    rows = estimator.transform(image_folder)
-    joblib.dump((estimator, image_folder), tmp_path / "work.joblib")
+def test_fresh_process_without_gpu(estimators, image_folder, tmp_path):
+    joblib.dump((estimators, image_folder), tmp_path / "work.joblib")
     code = (
-        "import joblib, numpy as np; estimator, paths = joblib.load('work.joblib');"
-        "np.save('rows.npy', estimator.transform(paths))"
+        "import joblib, numpy as np; estimators, paths = joblib.load('work.joblib');"
+        "[np.save(name, estimators[name].transform(paths)) for name in estimators]"
     )
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=environment)
-    np.testing.assert_allclose(np.load(tmp_path / "rows.npy"), rows, atol=1e-5)
+    for name, estimator in estimators.items():
+        rows = estimator.transform(image_folder)
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), rows, atol=1e-5)
 
 
 def test_before_a_classifier(estimator, image_folder):

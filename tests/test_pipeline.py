@@ -225,32 +225,25 @@ def test_memory_caches_the_embedding_step(tiny_dinov2, paths, tmp_path):
     assert any((tmp_path / "memory").rglob("output.pkl"))
 
 
-def _in_fresh_process(code, folder):
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, env=environment)
+def test_saved_and_used_in_a_fresh_process(pipe, paths, tmp_path):
+    import skops.io
 
-
-@pytest.mark.parametrize("library", ["joblib", "skops"])
-def test_saved_and_used_in_a_fresh_process(pipe, paths, tmp_path, library):
     pipe.fit(paths[:30])
     expected = pipe.transform(paths[20:])
-    joblib.dump(paths[20:], tmp_path / "paths")
-    if library == "joblib":
-        joblib.dump(pipe, tmp_path / "pipe")
-        load = "import joblib; pipe = joblib.load('pipe')"
-    else:
-        import skops.io
-
-        skops.io.dump(pipe, tmp_path / "pipe")
-        untrusted = skops.io.get_untrusted_types(file=tmp_path / "pipe")
-        assert all(name.startswith("dinov2_sklearn.") for name in untrusted), untrusted
-        load = f"import skops.io; pipe = skops.io.load('pipe', trusted={untrusted})"
-    _in_fresh_process(
-        f"{load}; import joblib, numpy;"
-        "numpy.save('subset.npy', pipe.transform(joblib.load('paths')))",
-        tmp_path,
+    joblib.dump((pipe, paths[20:]), tmp_path / "pipe.joblib")
+    skops.io.dump(pipe, tmp_path / "pipe.skops")
+    untrusted = skops.io.get_untrusted_types(file=tmp_path / "pipe.skops")
+    assert all(name.startswith("dinov2_sklearn.") for name in untrusted), untrusted
+    code = (
+        "import joblib, numpy, skops.io; pipe, paths = joblib.load('pipe.joblib');"
+        "numpy.save('joblib.npy', pipe.transform(paths));"
+        f"pipe = skops.io.load('pipe.skops', trusted={untrusted});"
+        "numpy.save('skops.npy', pipe.transform(paths))"
     )
-    np.testing.assert_allclose(np.load(tmp_path / "subset.npy"), expected, atol=1e-3)
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=environment)
+    for library in ("joblib", "skops"):
+        np.testing.assert_allclose(np.load(tmp_path / f"{library}.npy"), expected, atol=1e-3)
 
 
 def test_embed_step_is_small_whatever_the_model(paths):

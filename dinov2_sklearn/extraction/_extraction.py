@@ -29,6 +29,7 @@ __all__ = ["Extraction"]
 # A worker works off this many batches, or an equal share of what there is, before it hands over.
 _MAX_BATCHES = 16
 _SHARES = 4
+_LOOKED_UP = 1000
 
 
 class Extraction:
@@ -82,11 +83,13 @@ class Extraction:
         """
         places = _places(images)
         firsts = [images[place[0]] for place in places]
-        paths = {i: image for i, image in enumerate(firsts) if isinstance(image, str)}
-        found = self._cache.known(paths)
-        if found:
-            yield _spread(EmbeddedBatch.of(found, {}), places)
-        todo = [i for i in range(len(places)) if i not in found]
+        todo: list[int] = []
+        for start in range(0, len(places), _LOOKED_UP):  # all rows at once need not be in memory
+            chunk = range(start, min(start + _LOOKED_UP, len(places)))
+            paths = {i: firsts[i] for i in chunk if isinstance(firsts[i], str)}
+            if found := self._cache.known(paths):
+                yield _spread(EmbeddedBatch.of(found, {}), places)
+            todo += [i for i in chunk if i not in found]
         for batch in self._compute([firsts[i] for i in todo]):
             yield from self._checked(_spread(batch.at(todo), places))
 

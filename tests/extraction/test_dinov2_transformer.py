@@ -228,6 +228,23 @@ def test_progress_is_shown_on_request_only(tiny_dinov2, image_folder, capfd):
     assert "6/6" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("method", ["fit", "transform", "fit_transform"])
+def test_checkpoint_is_read_once(tiny_dinov2, image_folder, opened, tmp_path, method):
+    folder = Path(shutil.copytree(tiny_dinov2, tmp_path / "fresh"))
+    # transformers reads the other file, too.
+    config = folder / "preprocessor_config.json"
+    embed = DINOv2Transformer(str(folder)).set_output(transform="pandas")
+    with opened() as files:
+        getattr(embed, method)(image_folder)
+        assert files[str(config)] == 1
+        again = embed.transform(image_folder)
+        assert [*again.columns] == [*embed.get_feature_names_out()]
+    assert files[str(config)] == 1
+    recipe = json.loads(config.read_text())
+    config.write_text(json.dumps({**recipe, "image_mean": [0, 0, 0]}))
+    assert not np.allclose(embed.transform(image_folder), again, atol=1e-3)
+
+
 def test_no_warning_in_ordinary_use(tiny_dinov2, image_folder):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -12,12 +12,12 @@ from dinov2_sklearn import DINOv2Transformer, extract_to_shards, open_shards
 
 pytestmark = pytest.mark.slow
 
-N_IMAGES, N_KILLS = 3000, 20
+N_IMAGES, N_KILLS = 1000, 8
 
 
 @pytest.fixture(scope="module")
 def many_images(tmp_path_factory):
-    """3,000 small images, every tenth of them damaged."""
+    """A thousand small images, every tenth of them damaged."""
     folder = tmp_path_factory.mktemp("many")
     rng = np.random.default_rng(0)
     paths = [str(folder / f"{i:04}.png") for i in range(N_IMAGES)]
@@ -33,7 +33,7 @@ def _extract(paths, folder, model):
 
     torch.set_num_threads(1)
     embed = DINOv2Transformer(model, on_error="nan", image_size=28, num_workers=1)
-    extract_to_shards(paths, folder, embed, shard_size=250, verbose=False)
+    extract_to_shards(paths, folder, embed, shard_size=90, verbose=False)
 
 
 def test_killed_at_random_moments(tiny_dinov2, many_images, tmp_path):

@@ -161,7 +161,7 @@ def extract_with_ray(
         n_finished = len(ids) - sum(len(row["ids"]) for row in todo)
         bar = Progress(len(ids), "Embedding", "img", shown=verbose, initial=n_finished)
         failed: dict[str, int] = {}
-        with bar, closing(_run(ray, run, todo, n_actors, options)) as finished:
+        with bar, closing(_make_files(ray, run, todo, n_actors, options)) as finished:
             for name, n_images, n_errors in finished:
                 bar.update(n_images)
                 failed |= {name: n_errors} if n_errors else {}
@@ -331,7 +331,7 @@ def _missing(
     ]
 
 
-def _run(
+def _make_files(
     ray: Any,
     run: ClusterRun,
     todo: list[dict[str, Any]],
@@ -377,7 +377,7 @@ def _warn_of_errors(folder: Path, failed: dict[str, int], n_images: int) -> None
     told = f"{sum(failed.values())} of {n_images} images could not be decoded; their rows are NaN"
     if only_here := [error for error in errors if _is_only_here(error)]:
         told += f". {_only_here(only_here[0].source)} The causes"
-    warn_of_failures(errors, told, max_shown=_N_LISTED)
+    warn_of_failures(errors[:_N_LISTED], told, max_shown=_N_LISTED)
 
 
 def _absolute(ids: Sequence[str]) -> list[str]:
