@@ -1,6 +1,7 @@
 """Several devices give the rows of one, in order, and their failures are told."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,22 +72,25 @@ def test_images_in_memory_and_limits_reach_the_workers(tiny_dinov2, noise, tmp_p
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
 @pytest.mark.parametrize("victim", ["worker", "parent"])
-def test_processes_end_with_each_other(tiny_dinov2, noise, victim):
+def test_processes_end_with_each_other(tiny_dinov2, noise, tmp_path, victim):
     # No guard for __main__: a user's script may have none.
     code = (
-        "import sys; from dinov2_sklearn import DINOv2Transformer;"
-        f"DINOv2Transformer({tiny_dinov2!r}, device={TWO}, batch_size=1).transform(sys.argv[1:])"
+        "import sys; from dinov2_sklearn import DINOv2Transformer, list_images;"
+        f"embed = DINOv2Transformer({tiny_dinov2!r}, device={TWO}, batch_size=1, verbose=True);"
+        "embed.transform(list_images(sys.argv[1]))"
     )
-    links = [Path(noise[0]).with_name(f"{victim}{i}.png") for i in range(3000)]
-    for i, link in enumerate(links):
-        link.symlink_to(noise[i % len(noise)])
-    process = subprocess.Popen([sys.executable, "-c", code, *links], stderr=subprocess.PIPE)
-    while len(workers := _workers(process.pid)) < 2:
-        time.sleep(0.02)
+    for i in range(1500):
+        (tmp_path / f"{i}.png").symlink_to(noise[i % len(noise)])
+    command = [sys.executable, "-c", code, tmp_path]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    shown = b""
+    while not re.search(rb" [1-9]\d*/1500 ", shown):  # both have begun to work
+        shown += os.read(process.stderr.fileno(), 1000)
         assert process.poll() is None
-    time.sleep(8 if victim == "parent" else 0)  # until the workers have begun to work
+    workers = _workers(process.pid)
+    assert len(workers) == 2
     os.kill(process.pid if victim == "parent" else workers[0], signal.SIGKILL)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=200)
     if victim == "worker":
         assert process.returncode == 1
         assert b"The worker process of device 'cpu' died" in stderr
