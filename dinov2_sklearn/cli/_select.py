@@ -68,7 +68,7 @@ def _run(arguments: argparse.Namespace) -> Report:
     check_sheet(arguments, arguments.output, *inputs)
     rows, paths, numbers, model_name, skipped = load(arguments.embeddings)
     preselected = _preselected(arguments, paths)
-    n_images = len(paths)
+    images = paths
     if arguments.dedupe is not None:
         kept, preselected = _one_of_each(arguments, rows, preselected)
         rows, numbers, paths = rows[kept], numbers[kept], [paths[row] for row in kept]
@@ -91,13 +91,13 @@ def _run(arguments: argparse.Namespace) -> Report:
     data = {
         "output": str(arguments.output),
         "n_picks": len(picked),
-        "n_images": n_images,
+        "n_images": len(images),
         "n_excluded": len(preselected),
         "covering_radius": float(sampler.covering_radius_),
         "representation": float(sampler.representation_[-1]),
         "picks": picked,
     }
-    text = f"{arguments.output}: {len(picked)} of {n_images} images, which take away "
+    text = f"{arguments.output}: {len(picked)} of {len(images)} images, which take away "
     text += f"{sampler.representation_[-1]:.0%} of the spread; covering radius "
     text += f"{sampler.covering_radius_:.4g}"
     if arguments.copy_to is not None:
@@ -108,7 +108,7 @@ def _run(arguments: argparse.Namespace) -> Report:
         data["contact_sheet"] = str(arguments.contact_sheet)
         title = f"{len(picked)} picks, in order" if len(picked) > 1 else "1 pick"
         with _after_selection(arguments, "contact sheet could not be written"):
-            skipped = [*skipped, *write_sheet(arguments, picked, title, paths)]
+            skipped = [*skipped, *write_sheet(arguments, picked, title, images)]
         text += f"\n{arguments.contact_sheet}: how they look"
     return Report(text, data, skipped)
 
