@@ -16,6 +16,7 @@ INSTALL := -m pip install --no-compile
 OLD := $(addprefix tests/,backbone drawing images io \
 	test_constraints.py test_image_estimators.py test_pipeline.py test_public_names.py \
 	attention/test_attention_display.py attention/test_attention_inspector.py \
+	duplicates/test_near_duplicates_contract.py \
 	extraction/test_dinov2_transformer.py projection/test_projection_display.py \
 	projection/test_projector_contract_suites.py selection/test_diversity_sampler_contract.py \
 	selection/test_selection_formats.py)
