@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from ..images import (
     ImageDecodeError,
     ImageRef,
+    ImageSource,
     check_images,
     load_image,
     map_ahead,
@@ -94,7 +95,7 @@ def contact_sheet(
 
 
 def draw_sheet(
-    images: Sequence[str | Image.Image | np.ndarray],
+    images: Sequence[ImageSource],
     captions: Sequence[object] | None = None,
     *,
     title: str | None = None,
@@ -135,9 +136,7 @@ def _is_count(value: object) -> bool:
     return isinstance(value, Integral) and int(value) >= 1
 
 
-def _captions(
-    images: Sequence[str | Image.Image | np.ndarray], captions: Sequence[object] | None
-) -> list[str]:
+def _captions(images: Sequence[ImageSource], captions: Sequence[object] | None) -> list[str]:
     if captions is None:
         return [f"{number}  {_name(image)}" for number, image in enumerate(images, start=1)]
     texts = [str(caption) for caption in captions]
@@ -146,7 +145,7 @@ def _captions(
     return texts
 
 
-def _name(image: str | Image.Image | np.ndarray) -> str:
+def _name(image: ImageSource) -> str:
     if not isinstance(image, str):
         return ""
     # What follows the question mark of a URL may be longer than the rest, and a secret.
@@ -171,9 +170,7 @@ def _refuse_huge(
         )
 
 
-def _tile(
-    image: str | Image.Image | np.ndarray, size: tuple[int, int]
-) -> Image.Image | ImageDecodeError:
+def _tile(image: ImageSource, size: tuple[int, int]) -> Image.Image | ImageDecodeError:
     try:
         picture = load_image(image, min_size=max(size), exact=False)
     except ImageDecodeError as error:

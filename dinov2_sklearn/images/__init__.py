@@ -25,6 +25,7 @@ from ._inputs import check_images
 from ._reading import ImageReader, map_ahead
 from ._references import ImageBytes, ImageDecodeError, ImageRef
 from .decoding import (
+    IMAGE_EXTENSIONS,
     DecodedImage,
     Decoding,
     ImageSource,
@@ -34,7 +35,7 @@ from .decoding import (
     warn_of_failures,
 )
 from .preprocessing import Preprocessing
-from .sources import IMAGE_EXTENSIONS, list_images
+from .sources import list_images
 
 if TYPE_CHECKING:
     from ._dataset import ImageDataset

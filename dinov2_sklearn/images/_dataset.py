@@ -5,8 +5,8 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from .decoding._decoding import load_image
-from .sources._sources import list_images
+from .decoding import load_image
+from .sources import list_images
 
 __all__ = ["ImageDataset"]
 

@@ -1,38 +1,44 @@
 """Checking the X of an estimator over images."""
 
-import os
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from .sources._tables import FEW, is_frame, is_listing, is_missing
+from ._references import ImageBytes
+from .decoding import as_image
+from .sources import is_frame, is_listing, is_missing
 
-__all__ = ["check_images"]
+__all__ = ["CheckedImage", "check_images"]
+
+CheckedImage: TypeAlias = str | ImageBytes | Image.Image | NDArray[Any]
+_NUMBERS = "buif"
+_FEW = 5  # positions that an error names
 
 _TAKES = (
-    "takes paths (str or PathLike), PIL images, or uint8 arrays of shape (height, width, 3): as a "
-    "list, a 1-D array, a Series, a data frame of one column, or one 4-D uint8 array"
+    "takes paths (str or PathLike), encoded bytes, PIL images, or arrays of shape (height, width, "
+    "3): as a list, a 1-D array, a Series, a data frame of one column, or one 4-D array"
 )
 
 
-def check_images(X: Any, *, estimator_name: str) -> list[str | Image.Image | np.ndarray]:
+def check_images(X: Any, *, estimator_name: str) -> list[CheckedImage]:
     """Check the input of an estimator over images and make it a list.
 
     Parameters
     ----------
     X : sequence, ndarray, Series or DataFrame
-        Paths, PIL images or uint8 arrays that `load_image` takes, also mixed: a sequence, a 1-D
-        array, a pandas or polars Series, a DataFrame of one column, an array of shape (n, 1), or
-        a uint8 array of shape (n, height, width, 3).
+        Whatever `load_image` takes, also mixed: a sequence, a 1-D array, a pandas or polars
+        Series, a DataFrame of one column, an array of shape (n, 1), or an array of shape
+        (n, height, width, bands).
     estimator_name : str
         Named in the errors.
 
     Returns
     -------
-    list of str, PIL.Image.Image or ndarray
+    list of str, ImageBytes, PIL.Image.Image or ndarray
         In the order of X. Images are not copied and files are not touched.
 
     Raises
@@ -69,8 +75,8 @@ def _refuse_single(X: Any, estimator_name: str) -> None:
             f"{estimator_name} takes several images, got the single path {X!r}. Use "
             "list_images(path) for a folder, a glob or a .csv file, or [path] for one image."
         )
-    single = isinstance(X, np.ndarray) and X.ndim == 3 and X.dtype == np.uint8
-    if isinstance(X, Image.Image) or (single and X.shape[2] in (3, 4)):
+    single = isinstance(X, np.ndarray) and X.ndim == 3 and X.shape[2] in (3, 4)
+    if isinstance(X, Image.Image) or single:
         kind = "PIL image" if isinstance(X, Image.Image) else f"array of shape {X.shape}"
         raise ValueError(
             f"{estimator_name} takes several images, got a single {kind}. Wrap it in a list: "
@@ -91,13 +97,15 @@ def _as_list(X: Any, estimator_name: str) -> list[Any]:
         return _list_array(X, estimator_name)
     if hasattr(X, "to_list"):
         return X.to_list()
+    if hasattr(X, "detach") and X.ndim == 4:  # a tensor of torch
+        return list(X)
     if not is_listing(X):
         raise TypeError(f"{estimator_name} {_TAKES}; got an object of type {type(X).__name__}.")
     return list(X)
 
 
-def _list_array(X: np.ndarray, estimator_name: str) -> list[Any]:
-    if X.ndim == 4 and X.dtype == np.uint8:
+def _list_array(X: NDArray[Any], estimator_name: str) -> list[Any]:
+    if X.ndim == 4 and X.dtype.kind in _NUMBERS:
         return list(X)
     if X.ndim > 0 and len(X) == 0:
         return []
@@ -115,19 +123,21 @@ def _list_array(X: np.ndarray, estimator_name: str) -> list[Any]:
     return list(X)
 
 
-def _check_element(
-    value: Any, values: Sequence[Any], estimator_name: str
-) -> str | Image.Image | np.ndarray:
-    if isinstance(value, (str, bytes, PathLike)):
-        return str(os.fsdecode(value))
-    if isinstance(value, Image.Image) or _is_image_array(value):
-        return value
-    missing = [i for i, other in enumerate(values) if is_missing(other)]
+def _check_element(value: Any, values: Sequence[Any], estimator_name: str) -> CheckedImage:
+    missing = (
+        [i for i, other in enumerate(values) if is_missing(other)] if is_missing(value) else []
+    )
     if missing:
         raise ValueError(
             f"{estimator_name} got missing values (None or NaN) in place of images at "
             f"{_positions(missing)}."
         )
+    try:
+        image = as_image(value)
+    except TypeError:
+        image = None
+    if image is not None and (not isinstance(image, np.ndarray) or _is_image_array(image)):
+        return image
     position = next(i for i, other in enumerate(values) if other is value)
     if isinstance(value, np.ndarray):
         kind = f"an array of dtype {value.dtype} and shape {value.shape}"
@@ -136,14 +146,10 @@ def _check_element(
     raise TypeError(f"{estimator_name} {_TAKES}; got {kind} at position {position}.")
 
 
-def _is_image_array(value: Any) -> bool:
-    return (
-        isinstance(value, np.ndarray)
-        and value.dtype == np.uint8
-        and (value.ndim == 2 or (value.ndim == 3 and value.shape[2] in (3, 4)))
-    )
+def _is_image_array(value: NDArray[Any]) -> bool:
+    return value.dtype.kind in _NUMBERS and value.ndim in (2, 3)
 
 
 def _positions(places: Sequence[int]) -> str:
-    shown = ", ".join(map(str, places[:FEW]))
-    return f"positions {shown}" + (f", ... ({len(places)} in all)" if len(places) > FEW else "")
+    shown = ", ".join(map(str, places[:_FEW]))
+    return f"positions {shown}" + (f", ... ({len(places)} in all)" if len(places) > _FEW else "")

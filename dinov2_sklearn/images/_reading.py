@@ -1,9 +1,11 @@
 """Decoding and preprocessing in threads, ahead of the model."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,8 @@ from .decoding import DecodedImage, Decoding, ImageSource, decode_image
 from .preprocessing import Preprocessing
 
 __all__ = ["ImageReader", "map_ahead"]
+
+_Tasks: TypeAlias = "SimpleQueue[tuple[Future[Any], Any] | None]"
 
 
 class ImageReader:
@@ -91,18 +95,38 @@ def map_ahead(
     if num_workers == 0:
         yield from map(function, items)
         return
-    executor = ThreadPoolExecutor(num_workers, thread_name_prefix="dinov2-sklearn-read")
-    waiting: deque = deque()
-    finished = False
+    waiting: deque[Future[Any]] = deque()
+    tasks: _Tasks = SimpleQueue()
+    for number in range(num_workers):
+        # Daemons: what is being done when the program is interrupted may be a read from a server
+        # that does not answer, and the threads of an executor are waited for at exit.
+        name = f"dinov2-sklearn-read-{number}"
+        threading.Thread(target=_work, args=(function, tasks), name=name, daemon=True).start()
     try:
         for item in items:
-            waiting.append(executor.submit(function, item))
+            waiting.append(Future())
+            tasks.put((waiting[-1], item))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-        finished = True
     finally:
-        # Reached early when the consumer stops: what is queued is not worth doing, and what is
-        # being done, which may be a read from a disk that does not answer, not worth waiting for.
-        executor.shutdown(wait=finished, cancel_futures=True)
+        # Where the consumer stops early, what is queued is not worth doing.
+        for future in waiting:
+            future.cancel()
+        for _ in range(num_workers):
+            tasks.put(None)
+
+
+def _work(
+    function: Callable[[Any], Any], tasks: SimpleQueue[tuple[Future[Any], Any] | None]
+) -> None:
+    while (task := tasks.get()) is not None:
+        future, item = task
+        if not future.set_running_or_notify_cancel():
+            continue
+        try:
+            future.set_result(function(item))
+        except BaseException as error:
+            future.set_exception(error)
+        del task, future, item  # which may be large, while the next one is waited for

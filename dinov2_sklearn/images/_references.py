@@ -5,16 +5,13 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePath
-from typing import Any, TypeAlias
 
-__all__ = ["ImageBytes", "ImageDecodeError", "ImageRef", "explained", "file_system"]
+from ._remote import Options, explained, fetch
 
-Options: TypeAlias = Mapping[str, Any] | None
+__all__ = ["ImageBytes", "ImageDecodeError", "ImageRef"]
 
 # Two letters at least: "c://" is a drive.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
@@ -129,11 +126,29 @@ class ImageRef:
     @property
     def absolute(self) -> str:
         """The address from wherever the process works; links stay as they are."""
-        return self.address if self.is_url else os.path.abspath(self.address)  # noqa: PTH100
+        inner, separator, outermost = self._parts()
+        if _SCHEME.match(outermost):
+            return self.address
+        return inner + separator + os.path.abspath(outermost)  # noqa: PTH100
 
-    def open(
-        self, storage_options: Mapping[str, Any] | None = None
-    ) -> io.BufferedReader | io.BytesIO:
+    @property
+    def is_absolute(self) -> bool:
+        """Whether it means the same from wherever a process works; an archive's name counts."""
+        _, _, outermost = self._parts()
+        return bool(_SCHEME.match(outermost)) or os.path.isabs(outermost)  # noqa: PTH117
+
+    def below(self, folder: str) -> str:
+        """Return the address, which counts from a folder where it is relative."""
+        inner, separator, outermost = self._parts()
+        if _SCHEME.match(outermost):
+            return self.address
+        return inner + separator + os.path.join(folder, outermost)  # noqa: PTH118
+
+    def _parts(self) -> tuple[str, str, str]:
+        """Split a chained URL before the last of its parts, which all others lie in."""
+        return self.address.rpartition("::") if self.is_url else ("", "", self.address)
+
+    def open(self, storage_options: Options = None) -> io.BufferedReader | io.BytesIO:
         """Open what is there for reading; a URL's content is fetched whole.
 
         Raises
@@ -145,14 +160,11 @@ class ImageRef:
         """
         if not self.is_url:
             return open(self.address, "rb")  # noqa: PTH123 - keeps undecodable names
+        # Whole: few file systems can seek, and one that does asks again for every piece.
         with explained(self.address):
-            files, name, _ = file_system(self.address, storage_options)
-            # Whole: few file systems can seek, and one that does asks again for every piece.
-            return io.BytesIO(files.cat_file(name))
+            return io.BytesIO(fetch(self.address, storage_options))
 
-    def open_image(
-        self, storage_options: Mapping[str, Any] | None = None
-    ) -> io.BufferedReader | io.BytesIO:
+    def open_image(self, storage_options: Options = None) -> io.BufferedReader | io.BytesIO:
         """Open what is there, as `open`, with an error that says why there is no image.
 
         Raises
@@ -226,26 +238,3 @@ def _explain_unreadable(path: str, error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "no permission to read the file"
     return f"the file cannot be read ({getattr(error, 'strerror', None) or error})"
-
-
-@contextmanager
-def explained(url: str) -> Iterator[None]:
-    """Turn whatever a file system raises into an OSError or an ImportError in plain words."""
-    try:
-        yield
-    except ImportError as error:
-        raise ImportError(
-            f"Reading {url!r} needs a package that is not installed: {error}"
-        ) from error
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # each file system has its own
-        raise OSError(f"{type(error).__name__}: {error}") from error
-
-
-def file_system(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[Any, str, str]:
-    """Return the file system, the name within it, and what comes after the name in the URL."""
-    import fsspec
-
-    files, name = fsspec.core.url_to_fs(url, **(storage_options or {}))
-    return files, name, "".join(url.partition("::")[1:])

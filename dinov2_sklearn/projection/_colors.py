@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..drawing._palette import COLORS, PALETTE, color_distances
-from ..images.sources._tables import is_missing
+from ..images.sources import is_missing
 
 __all__ = ["HIGHLIGHT", "NO_GROUP", "PLAIN", "Groups", "group_points", "is_continuous", "spread"]
 

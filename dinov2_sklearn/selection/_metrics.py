@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length, check_random_state
 
-from ..images.sources._tables import is_missing
+from ..images.sources import is_missing
 from ..neighbors import (
     Rows,
     check_rows,

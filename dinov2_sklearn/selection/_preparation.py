@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images.sources._tables import is_missing
+from ..images.sources import is_missing
 from ..neighbors import Rows, first_occurrences, knn
 from ..utils import warn
 from ._validation import check_n_samples

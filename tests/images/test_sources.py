@@ -63,6 +63,7 @@ def expected_below(tree, folder, recursive=True):
 
 
 @posix_only
+@pytest.mark.filterwarnings("ignore:.* are left out")
 @settings(max_examples=80, deadline=None)
 @given(TREES, st.booleans(), st.data())
 def test_folder_gives_each_visible_image_once_sorted(tree, recursive, data):
@@ -244,7 +245,6 @@ def test_csv_keeps_duplicates_and_resolves_against_its_folder(tmp_path, monkeypa
         ("image_path,label\na.jpg,1\n,2\n  ,3\n", "No path in the column .*: lines 3, 4"),
         ("label,image_path\n1,a.jpg\n2\n", "No path in the column .*: line 3"),
         ("image_path,label\na.jpg,1\nb,c.jpg,2\n", "more fields than its 2 columns at line 3"),
-        ('image_path\n"' + "a" * 140_000 + '"\n', "Line 2 of .* no valid CSV: field larger"),
     ],
 )
 def test_bad_csv(tmp_path, text, message):
@@ -317,8 +317,8 @@ def test_folder_in_a_list_is_no_file(tmp_path):
 
 
 def test_folder_without_images_tells_what_it_holds(tmp_path):
-    make(tmp_path, "a.txt", "b.txt", "c.heic", "README", "d/e.jpg")
-    with pytest.raises(ValueError, match=r"2 \.txt, 1 \(no extension\), 1 \.heic") as info:
+    make(tmp_path, "a.txt", "b.txt", "c.xyz", "README", "d/e.jpg")
+    with pytest.raises(ValueError, match=r"2 \.txt, 1 \(no extension\), 1 \.xyz") as info:
         list_images(tmp_path, recursive=False)
     assert "recursive=False" in str(info.value)
     with pytest.raises(ValueError, match=r"1 images that pattern='\*.png' leaves out"):

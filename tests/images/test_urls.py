@@ -20,7 +20,7 @@ from dinov2_sklearn import (
     load_selection,
 )
 from dinov2_sklearn.images import ImageDecodeError, load_image
-from dinov2_sklearn.images.sources._urls import _find
+from dinov2_sklearn.images.sources._walking import _find
 from dinov2_sklearn.selection import copy_images, write_selection
 
 

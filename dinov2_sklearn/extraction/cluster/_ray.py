@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from ...backbone import CheckpointError
 from ...images import ImageDecodeError, ImageRef, list_images, warn_of_failures
-from ...images.sources._tables import below_folder_of, check_column, is_frame
+from ...images.sources import below_folder_of, check_column, is_frame
 from ...io._parquet import check_unicode, count_rows, open_parquet, read_shard
 from ...io._shard_folder import filling, make_plan
 from ...io._shards import PARQUET_SHARDS, shard_bounds, shard_files

@@ -1,69 +1,40 @@
 """One file, PIL image or array to one upright 8-bit RGB image."""
 
 import os
-import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
 from io import BytesIO
 from os import PathLike
-from types import TracebackType
 from typing import IO, Any, NamedTuple, TypeAlias
 
 import numpy as np
-
-# The plugins are imported by name because importing them is what registers their formats.
-from PIL import (
-    BmpImagePlugin,  # noqa: F401
-    GifImagePlugin,  # noqa: F401
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,  # noqa: F401
-    TiffImagePlugin,  # noqa: F401
-    WebPImagePlugin,  # noqa: F401
-)
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, JpegImagePlugin
 
 from ...utils import warn
 from .._references import ImageBytes, ImageDecodeError, ImageRef
-from ._rgb import to_upright_rgb, upright_size
+from ._deep import deep_samples, tiff_samples
+from ._dicom import dicom_samples, dicom_size
+from ._formats import DICOM, READABLE, identify, jxl_size
+from ._mending import with_end_marker, without_text
+from ._options import Decoding, RefusedImageError, bomb_advice
+from ._pillow import one_at_a_time, pillow_settings
+from ._rgb import orientation_of, to_upright_rgb, turned, upright_size
+from ._samples import Samples, alpha_of, samples_to_rgb
 
 __all__ = [
     "DecodedImage",
-    "Decoding",
     "ImageSource",
+    "as_image",
     "decode_image",
     "image_size",
     "load_image",
     "warn_of_failures",
 ]
 
-ImageSource: TypeAlias = str | bytes | PathLike[Any] | ImageBytes | Image.Image | np.ndarray
-
-_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How files become RGB images: one object for all rooms, so that a new choice is made once.
-
-    Parameters
-    ----------
-    storage_options : mapping, default=None
-        What fsspec's file systems are given to open URLs.
-
-    Examples
-    --------
-    >>> from dinov2_sklearn.images import Decoding
-    >>> Decoding().settings()
-    {}
-    """
-
-    storage_options: Mapping[str, Any] | None = field(default=None, hash=False, repr=False)
-
-    def settings(self) -> dict[str, Any]:
-        """Return what pixel values depend on, where it is not the default, for a cache's key."""
-        return {}
+ImageSource: TypeAlias = (
+    str | bytes | PathLike[Any] | ImageBytes | Mapping[str, Any] | Image.Image | NDArray[Any]
+)
 
 
 class DecodedImage(NamedTuple):
@@ -93,85 +64,29 @@ def warn_of_failures(errors: Iterable[ImageDecodeError], told: str, *, max_shown
     warn(":\n".join([told, "\n".join(causes)]))
 
 
-class _StrictTruncation:
-    """Holds Pillow's LOAD_TRUNCATED_IMAGES at False while some thread decodes here.
-
-    Other libraries set that process-wide switch, and then the missing part of a truncated file
-    turns grey in silence. A decode that finds it on turns it off; the last to leave restores it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._depth = 0
-        self._found = False
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._depth == 0:
-                self._found = False
-            if ImageFile.LOAD_TRUNCATED_IMAGES:
-                self._found = True
-                ImageFile.LOAD_TRUNCATED_IMAGES = False
-            self._depth += 1
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with self._lock:
-            self._depth -= 1
-            if self._depth == 0 and self._found:
-                ImageFile.LOAD_TRUNCATED_IMAGES = True
-
-    def reset(self) -> None:
-        """Start afresh in a forked child, where no other thread is left to leave."""
-        if self._depth and self._found:
-            ImageFile.LOAD_TRUNCATED_IMAGES = True
-        self._lock, self._depth = threading.Lock(), 0
-
-
-class _OneAtATime:
-    """Keeps threads from decoding one PIL image together, which mixes up its pixels.
-
-    An image that was opened is only decoded when it is first used, and may stand in a list twice.
-    Images share a few locks, since they cannot be the keys of a table that forgets them.
-    """
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def __call__(self, image: Image.Image) -> threading.Lock:
-        return self._locks[id(image) // 64 % len(self._locks)]
-
-    def reset(self) -> None:
-        """Start afresh in a forked child, where no other thread is left to release a lock."""
-        self._locks = [threading.Lock() for _ in range(61)]
-
-
-_strict_truncation = _StrictTruncation()
-_one_at_a_time = _OneAtATime()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_strict_truncation.reset)
-    os.register_at_fork(after_in_child=_one_at_a_time.reset)
-
-
 def load_image(
     source: ImageSource,
     *,
     min_size: int | None = None,
     exact: bool = True,
+    decoding: Decoding | None = None,
 ) -> Image.Image:
     """Decode one image to upright 8-bit RGB.
 
     Parameters
     ----------
-    source : str, bytes, PathLike, ImageBytes, PIL.Image.Image or ndarray
-        A file or a URL that fsspec can open, whose format is told by its first bytes and not by
-        its name: JPEG, PNG, TIFF, WebP, BMP or GIF; or a PIL image of any mode; or a uint8 array
-        of shape (height, width), (height, width, 3) for RGB or (height, width, 4) for RGBA.
-        Neither a PIL image nor an array is changed.
+    source : str, bytes, PathLike, ImageBytes, dict, PIL.Image.Image, ndarray or torch.Tensor
+        - A file, or a URL that fsspec can open, whose format is told by its first bytes and not by
+          its name; see `IMAGE_EXTENSIONS` and the guide to formats.
+        - An encoded file's content: bytes, `ImageBytes`, or a dict with "bytes" and "path", as
+          data sets of Hugging Face hold images.
+        - A PIL image of any mode.
+        - An array of shape (height, width) or (height, width, bands), where four bands are red,
+          green, blue and alpha; or a tensor of shape (bands, height, width). uint8 is taken as it
+          is, and so are wider integers from 0 to 255; floats from 0 to 1 are brightness; other
+          values are scaled like a file's of more than 8 bits.
+
+        None of them is changed.
     min_size : int, default=None
         Length in pixels of the shortest edge that a later resize will ask for. Used only for a
         JPEG file and with ``exact=False``.
@@ -179,6 +94,8 @@ def load_image(
         With False, and with ``min_size``, a JPEG is decoded at a half, a quarter or an eighth of
         its size where that leaves the shortest edge at ``2 * min_size`` or more. This is several
         times faster for camera pictures and changes the resized picture by little.
+    decoding : Decoding, default=None
+        Bands, range of values, limits.
 
     Returns
     -------
@@ -189,7 +106,8 @@ def load_image(
     ------
     ImageDecodeError
         Where the image cannot be had: the file is missing, empty, truncated, damaged, not an
-        image, or not readable, or has more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``.
+        image, or not readable, has more than ``max_pixels``, needs an extra that is not installed,
+        or has bands of which nothing says what they are.
     TypeError
         Where ``source`` is none of the kinds above.
     ValueError
@@ -197,28 +115,37 @@ def load_image(
 
     Notes
     -----
-    - The EXIF orientation is applied. A damaged EXIF block counts as none.
-    - Transparency, of whatever form, is composited on white.
+    - A file's EXIF orientation is applied. A damaged EXIF block counts as none. A PIL image that
+      was made from an opened one, by ``rotate`` or ``convert`` say, is taken as it is shown.
+    - Transparency, of whatever form, is composited on white. An alpha channel that is 0 everywhere
+      over a picture counts as none.
     - Palette, 1-bit, CMYK, YCbCr, HSV and LAB images are converted; colour profiles are ignored.
-    - 16-bit, 32-bit and float grey images are scaled by their own range: the smallest finite
-      value becomes 0, the largest 255, those between are linear and rounded. So 12-bit data
-      stored in 16 bits is not nearly black, and two images of different exposure cannot be
-      compared by brightness. NaN and minus infinity become 0 and plus infinity 255. An image of
-      one value only becomes mid-grey, 128. Pillow cuts 16-bit colour images to their high byte.
+    - Values of more than 8 bits, integers and floats, are scaled by one range for all bands: the
+      range of the finite values of the image, without "no data" (GDAL's tag, PNG's clear colour,
+      DICOM's padding). Its ends are the 0.1 and the 99.9% quantile instead where the true ones lie
+      farther out than half the distance between these: so a hot pixel darkens nothing. The values
+      between are linear and rounded. So 12 bits in 16 are not nearly black, and two images of
+      different exposure cannot be compared, unless `Decoding` fixes ``value_range``. NaN, "no
+      data" and minus infinity become 0 and plus infinity 255. An image of one value only becomes
+      mid-grey, 128. A DICOM file's own window is its range.
+    - Of more than 4 bands, those that the file calls red, green and blue are taken, and others
+      refused until `Decoding` chooses ``bands``.
     - Of an animation or a stack of pages, the first frame is taken.
-    - Pillow's safety limits hold: a truncated file is an error even where another library has set
-      ``PIL.ImageFile.LOAD_TRUNCATED_IMAGES``, and an image above ``PIL.Image.MAX_IMAGE_PIXELS``
-      is an error, not a warning.
+    - A truncated file is an error even where another library has set
+      ``PIL.ImageFile.LOAD_TRUNCATED_IMAGES``; but a JPEG that lacks nothing but its end decodes.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from dinov2_sklearn.images import load_image
+    >>> from dinov2_sklearn.images import Decoding, load_image
     >>> half_transparent_black = np.array([[[0, 0, 0, 128]]], dtype=np.uint8)
     >>> load_image(half_transparent_black).getpixel((0, 0))
     (127, 127, 127)
+    >>> twelve_bits = np.array([[0, 2048, 4095]], dtype=np.uint16)
+    >>> load_image(twelve_bits, decoding=Decoding(value_range=(0, 8190))).getpixel((2, 0))
+    (128, 128, 128)
     """
-    return decode_image(source, min_size=min_size, exact=exact).image
+    return decode_image(source, decoding, min_size=min_size, exact=exact).image
 
 
 def decode_image(
@@ -228,42 +155,93 @@ def decode_image(
     min_size: int | None = None,
     exact: bool = True,
 ) -> DecodedImage:
-    """Decode as `load_image`, and tell the size of the original; a file is opened once."""
+    """Decode as `load_image`, and tell the size of the original; a file is opened once.
+
+    Parameters
+    ----------
+    source, min_size, exact
+        As in `load_image`.
+    decoding : Decoding, default=None
+        How files become RGB images.
+
+    Returns
+    -------
+    DecodedImage
+    """
     decoding = decoding or Decoding()
     if min_size is not None and min_size < 1:
         raise ValueError(f"min_size must be 1 or more, got {min_size}.")
-    if isinstance(source, Image.Image):
-        return _whole(_load_pil(source))
-    if isinstance(source, np.ndarray):
-        return _whole(_load_array(source))
-    wanted = None if exact else min_size
+    min_size = None if exact else min_size
+    if type(source) is not str:
+        source = as_image(source)
+    if isinstance(source, str):
+        ref = ImageRef(source)
+        # Pillow is given the open file, never the name: this is what makes sure that it is
+        # closed, and that it is read rather than memory-mapped, which kills the process when the
+        # file shrinks meanwhile.
+        with ref.open_image(decoding.storage_options) as file:
+            return _decode_file(source, file, decoding, min_size)
     if isinstance(source, ImageBytes):
-        with BytesIO(source.content) as content:
-            return _load_file(source.address, content, wanted)
-    if not isinstance(source, (str, bytes, PathLike)):
-        raise TypeError(
-            "load_image takes a path, a PIL image or a uint8 array, got an object of type "
-            f"{type(source).__name__}."
-        )
-    ref = ImageRef(os.fsdecode(source))
-    # Pillow is given the open file, never the name: this is what makes sure that it is closed,
-    # and that it is read rather than memory-mapped, which kills the process when the file shrinks
-    # meanwhile.
-    with ref.open_image(decoding.storage_options) as file:
-        return _load_file(ref.address, file, wanted)
+        return _decode_file(source.address, BytesIO(source.content), decoding, min_size)
+    if isinstance(source, Image.Image):
+        return _decode_pil(source, decoding)
+    return _whole(_decode_array(source, decoding))
 
 
-def image_size(source: ImageBytes | str | bytes | PathLike[Any]) -> tuple[int, int]:
+def as_image(source: Any) -> str | ImageBytes | Image.Image | NDArray[Any]:
+    """Bring an image's many forms to four: an address, its content, a PIL image or an array.
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+    """
+    if isinstance(source, Mapping) and {"bytes", "path"} & source.keys():
+        # As data sets of Hugging Face hold images.
+        content, path = source.get("bytes"), source.get("path")
+        if content is not None:
+            return ImageBytes(bytes(content), path or _shortened(content))
+        source = path
+    if isinstance(source, (bytearray, memoryview)) or (
+        # No path holds a zero, or is as long as an image.
+        isinstance(source, bytes) and (b"\0" in source or len(source) > 4096)
+    ):
+        return ImageBytes(bytes(source), _shortened(source))
+    if isinstance(source, (str, bytes, PathLike)):
+        return str(os.fsdecode(source))
+    if isinstance(source, (ImageBytes, Image.Image, np.ndarray)):
+        return source
+    if hasattr(source, "detach") and hasattr(source, "numpy"):
+        return _from_tensor(source)
+    raise TypeError(
+        "load_image takes a path, encoded bytes, a PIL image or an array, got an object of type "
+        f"{type(source).__name__}."
+    )
+
+
+def image_size(source: ImageSource) -> tuple[int, int]:
     """Return the upright (width, height) of an image's file, from its header.
+
+    Parameters
+    ----------
+    source : str, bytes, PathLike or ImageBytes
+        The file, a URL, or what was read there.
+
+    Returns
+    -------
+    (int, int)
 
     Raises
     ------
     ImageDecodeError
         If it cannot be read, or is no image.
     """
+    source = as_image(source)
     if isinstance(source, ImageBytes):
         return _read_size(source.address, BytesIO(source.content))
-    ref = ImageRef(os.fsdecode(source))
+    if not isinstance(source, str):
+        raise TypeError(f"image_size takes a file, got an object of type {type(source).__name__}.")
+    ref = ImageRef(source)
     with ref.open_image() as file:
         return _read_size(ref.address, file)
 
@@ -273,107 +251,185 @@ def _whole(image: Image.Image) -> DecodedImage:
 
 
 def _read_size(path: str, file: IO[bytes]) -> tuple[int, int]:
-    with _explained(path, name := _identify(path, file)):
-        return upright_size(Image.OPEN[name][0](file, ""))
+    name = identify(path, file)
+    with _explained(path, f"{name} file"):
+        if name == DICOM:
+            return dicom_size(file)
+        try:
+            return upright_size(Image.OPEN[name][0](file, ""))
+        except Exception:
+            if name != "TIFF":
+                raise
+            return _tiff(file, Decoding(max_pixels=None)).size
 
 
-def _load_file(path: str, file: IO[bytes], min_size: int | None) -> DecodedImage:
+def _decode_file(
+    path: str, file: IO[bytes], decoding: Decoding, min_size: int | None
+) -> DecodedImage:
+    name = identify(path, file)
+    with _explained(path, f"{name} file"), _settings(decoding):
+        try:
+            return _decode(name, file, decoding, min_size)
+        except (OSError, ValueError, SyntaxError) as error:
+            if isinstance(error, RefusedImageError):
+                raise
+            mended = _mended(name, file, error)
+            if mended is None:
+                raise
+            return _decode(name, BytesIO(mended), decoding, min_size)
+
+
+def _settings(decoding: Decoding) -> AbstractContextManager[None]:
+    return pillow_settings(decoding.truncated == "accept", decoding.max_pixels)
+
+
+def _mended(name: str, file: IO[bytes], error: Exception) -> bytes | None:
+    if name == "JPEG" and "truncated" in str(error):
+        file.seek(0)
+        return with_end_marker(file.read())
+    if name == "PNG" and "text" in str(error).lower():
+        file.seek(0)
+        return without_text(file.read())
+    return None
+
+
+def _decode(name: str, file: IO[bytes], decoding: Decoding, min_size: int | None) -> DecodedImage:
+    if name == DICOM:
+        return _whole(samples_to_rgb(dicom_samples(file, decoding), decoding))
+    if name == "JXL":  # whose add-on decodes it when it is opened
+        decoding.refuse_bomb(*jxl_size(file))
     try:
-        with _strict_truncation:
-            return _decode(path, file, min_size)
-    except (OSError, ValueError) as error:
-        if isinstance(error, ImageDecodeError):
-            raise
-        raise ImageDecodeError(path, f"the file cannot be read ({error})") from error
-
-
-def _decode(path: str, file: IO[bytes], min_size: int | None) -> DecodedImage:
-    name = _identify(path, file)
-    with _explained(path, name):
         # Not Image.open, which answers a size between one and two times its limit with a
         # warning: filters of warnings are process-wide and cannot be set for one thread. Its
         # registry of formats gives the same image without that step; also, formats that start
         # other programs (EPS) are out of reach of a file that lies about its name.
         image = Image.OPEN[name][0](file, "")
-        _refuse_bomb(path, image.size)
-        if min_size is None or not isinstance(image, JpegImagePlugin.JpegImageFile):
-            return _whole(to_upright_rgb(image))
+    except Exception:
+        if name != "TIFF":  # of which tifffile knows more kinds
+            raise
+        return _whole(_tiff(file, decoding))
+    decoding.refuse_bomb(*image.size)
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
         size = upright_size(image)
-        image.draft("RGB", (2 * min_size, 2 * min_size))
-        return DecodedImage(to_upright_rgb(image), size)
+        if min_size is not None:
+            image.draft("RGB", (2 * min_size, 2 * min_size))
+        return DecodedImage(to_upright_rgb(image, decoding), size)
+    samples = deep_samples(image, file, decoding)
+    if samples is None:
+        return _whole(to_upright_rgb(image, decoding))
+    return _whole(turned(samples_to_rgb(samples, decoding), orientation_of(image)))
+
+
+def _tiff(file: IO[bytes], decoding: Decoding) -> Image.Image:
+    samples, orientation = tiff_samples(file, decoding)
+    return turned(samples_to_rgb(samples, decoding), orientation)
 
 
 @contextmanager
-def _explained(path: str, name: str) -> Iterator[None]:
+def _explained(source: str, what: str) -> Iterator[None]:
     try:
         yield
     except (ImageDecodeError, MemoryError):
         raise
-    except Image.DecompressionBombError as error:
-        raise ImageDecodeError(path, f"{error} {_BOMB_ADVICE}") from error
+    except RefusedImageError as error:
+        raise ImageDecodeError(source, str(error)) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        reason = f"{error} Its {bomb_advice(Image.MAX_IMAGE_PIXELS)}"
+        raise ImageDecodeError(source, reason) from error
     except Exception as error:
         cause = str(error) or type(error).__name__
-        raise ImageDecodeError(
-            path, f"the {name} file is truncated or damaged ({cause})"
-        ) from error
+        reason = f"the {what} is truncated or damaged ({cause})"
+        raise ImageDecodeError(source, reason) from error
 
 
-def _identify(path: str, file: IO[bytes]) -> str:
-    prefix = file.read(16)
-    if not prefix:
-        raise ImageDecodeError(path, "the file is empty (0 bytes)")
-    file.seek(0)
-    for name in _FORMATS:
-        accept = Image.OPEN[name][1]
-        accepted = accept is not None and accept(prefix)
-        if isinstance(accepted, str):  # how a plugin says that its library is not there
-            raise ImageDecodeError(path, accepted)
-        if accepted:
-            return name
-    raise ImageDecodeError(
-        path,
-        f"not an image that can be read ({', '.join(_FORMATS)}); the file begins with {prefix!r}",
-    )
-
-
-_BOMB_ADVICE = (
-    "If you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS, or make a smaller copy of the image."
-)
-
-
-def _refuse_bomb(path: str, size: tuple[int, int]) -> None:
-    limit = Image.MAX_IMAGE_PIXELS
-    width, height = size
-    if limit is not None and width * height > limit:
-        raise ImageDecodeError(
-            path,
-            f"{width} x {height} = {width * height} pixels are more than Pillow's limit of "
-            f"{limit}, which guards against decompression bombs. {_BOMB_ADVICE}",
-        )
-
-
-def _load_pil(image: Image.Image) -> Image.Image:
+def _decode_pil(image: Image.Image, decoding: Decoding) -> DecodedImage:
     name = getattr(image, "filename", "") or f"PIL image of mode {image.mode} and size {image.size}"
     if not isinstance(name, str):
         name = os.fsdecode(name)
     if 0 in image.size:
         raise ImageDecodeError(name, "the image has no pixels")
+    with one_at_a_time(image):
+        content = _undecoded(image)
+        if content is None:
+            with _explained(name, "image"), _settings(decoding):
+                # What was made of an opened image is as it is shown, although most methods copy
+                # the orientation that its file had.
+                turn = isinstance(image, ImageFile.ImageFile)
+                return _whole(to_upright_rgb(image, decoding, turn=turn))
+    return _decode_file(name, BytesIO(content), decoding, None)
+
+
+def _undecoded(image: Image.Image) -> bytes | None:
+    """Return the file of an image that was opened and not loaded, which stays so.
+
+    Loading it would keep its pixels for as long as the caller keeps the image.
+    """
+    known = vars(image)
+    if (
+        not isinstance(image, ImageFile.ImageFile)
+        or image.format not in READABLE
+        or known.get("_im", known.get("im")) is not None
+    ):
+        return None
+    file: Any = image.fp
     try:
-        with _one_at_a_time(image), _strict_truncation:
-            return to_upright_rgb(image)
-    except (ImageDecodeError, MemoryError):
-        raise
-    except Exception as error:
-        raise ImageDecodeError(name, str(error) or type(error).__name__) from error
+        if image.tell() != 0:
+            return None
+        position = file.tell()
+        file.seek(0)
+        content = file.read()
+        file.seek(position)
+    except (AttributeError, OSError, ValueError):  # it was closed: loading says so
+        return None
+    return content
 
 
-def _load_array(array: np.ndarray) -> Image.Image:
+def _decode_array(array: NDArray[Any], decoding: Decoding) -> Image.Image:
     name = f"array of shape {array.shape} and dtype {array.dtype}"
-    shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    if array.dtype != np.uint8 or not shaped:
-        raise ImageDecodeError(
-            name, "an image array is uint8 of shape (height, width[, 3 or 4]), values 0 to 255"
-        )
     if array.size == 0:
         raise ImageDecodeError(name, "the image has no pixels")
-    return to_upright_rgb(Image.fromarray(np.ascontiguousarray(array)))
+    values = array[..., None] if array.ndim == 2 else array
+    if values.ndim != 3 or array.dtype.kind not in "buif":
+        raise ImageDecodeError(
+            name, "an image array is of numbers and of shape (height, width[, bands])"
+        )
+    if values.shape[0] in (1, 3, 4) and values.shape[2] > 4:
+        raise ImageDecodeError(
+            name,
+            "its first axis looks like the bands: give it as (height, width, bands), by "
+            "array.transpose(1, 2, 0)",
+        )
+    with _explained(name, "array"):
+        values = _bytes_where_meant(values, decoding)
+        if values.shape[2] != 4 or decoding.bands is not None:
+            return samples_to_rgb(Samples(values), decoding)
+        if values.dtype == np.uint8:
+            return to_upright_rgb(Image.fromarray(np.ascontiguousarray(values)), decoding)
+        alpha = alpha_of(values[..., 3])
+        return samples_to_rgb(Samples(values[..., :3], alpha), decoding)
+
+
+def _bytes_where_meant(values: NDArray[Any], decoding: Decoding) -> NDArray[Any]:
+    """Take floats from 0 to 1 for brightness, and wide integers from 0 to 255 for bytes."""
+    kind, auto = values.dtype.kind, decoding.value_range == "auto"
+    if kind == "f" and auto and values.min() >= 0 and values.max() <= 1:
+        return np.rint(values * 255).astype(np.uint8)
+    wide = kind in "ui" and values.dtype.itemsize > 2
+    if wide and auto and values.min() >= 0 and values.max() <= 255:
+        return values.astype(np.uint8)
+    return values
+
+
+def _from_tensor(tensor: Any) -> NDArray[Any]:
+    tensor = tensor.detach().cpu()
+    try:
+        array = np.asarray(tensor.numpy())
+    except TypeError:  # numpy has no bfloat16
+        array = np.asarray(tensor.float().numpy())
+    if array.ndim == 3 and array.shape[0] in (1, 2, 3, 4):
+        array = np.moveaxis(array, 0, -1)
+    return array
+
+
+def _shortened(content: Any) -> str:
+    return f"{len(content)} bytes that begin with {bytes(content[:16])!r}"

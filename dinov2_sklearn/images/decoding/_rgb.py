@@ -5,10 +5,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-__all__ = ["to_upright_rgb", "upright_size"]
+from ._deep import NO_DATA_TAG, nodata_value
+from ._options import Decoding
+from ._samples import Samples, choose_bands, samples_to_rgb
+
+__all__ = ["orientation_of", "to_upright_rgb", "turned", "upright_size"]
 
 _EXIF_ORIENTATION = 0x0112
-_TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_TIFF_PHOTOMETRIC = 262
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -20,40 +24,31 @@ _UPRIGHT = {
 }
 
 
-def to_upright_rgb(image: Image.Image) -> Image.Image:
-    """Load an image, convert it to RGB and apply its EXIF orientation.
-
-    The rules are those that `load_image` documents.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        An image of any mode, loaded or not. It is not changed.
-
-    Returns
-    -------
-    PIL.Image.Image
-        A new image of mode RGB, with no metadata left.
-    """
+def to_upright_rgb(image: Image.Image, decoding: Decoding, *, turn: bool = True) -> Image.Image:
+    """Load an image, which is not changed, and make a new one by the rules of `load_image`."""
     image.load()
-    orientation = _orientation(image)  # after load, by which Pillow has turned a TIFF already
-    rgb = _to_rgb(image)
-    if orientation in _UPRIGHT:
-        rgb = rgb.transpose(_UPRIGHT[orientation])
+    # After load, by which Pillow has turned a TIFF already.
+    orientation = orientation_of(image) if turn else 1
+    rgb = turned(_to_rgb(image, decoding), orientation)
     if rgb is image:
         rgb = image.copy()
     rgb.info = {}  # the orientation, for one, must not be applied again
     return rgb
 
 
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn an image as EXIF's orientation says."""
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Return the (width, height) that an image has after `to_upright_rgb`, from its header."""
     width, height = image.size
-    turned = _orientation(image) in (5, 6, 7, 8)
-    return (height, width) if turned else (width, height)
+    return (height, width) if orientation_of(image) in (5, 6, 7, 8) else (width, height)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
+    """Return EXIF's orientation, 1 where there is none."""
     try:
         return image.getexif().get(_EXIF_ORIENTATION, 1)
     except MemoryError:
@@ -62,45 +57,51 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, decoding: Decoding) -> Image.Image:
     mode = image.mode
     if mode == "F" or mode.startswith("I"):
-        return _grey_by_range(image)
+        return samples_to_rgb(_grey_samples(image), decoding)
+    rgb = _bytes_to_rgb(image)
+    if decoding.bands is None:
+        return rgb
+    bands = choose_bands(1 if mode in ("1", "L", "LA", "La") else 3, decoding.bands)
+    return Image.merge("RGB", [rgb.getchannel(band) for band in (bands * 3)[:3]])
+
+
+def _bytes_to_rgb(image: Image.Image) -> Image.Image:
+    mode = image.mode
     if mode == "LAB":
         return _lab_to_srgb(image)
     if mode in ("RGBa", "La"):  # premultiplied
         image = image.convert({"RGBa": "RGBA", "La": "LA"}[mode])
     keyed = image.info.get("transparency") is not None and mode in ("1", "L", "P", "RGB")
     if keyed or image.mode in ("RGBA", "LA", "PA"):
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+        return _on_white(image.convert("RGBA"))
     return image if mode == "RGB" else image.convert("RGB")
 
 
-def _grey_by_range(image: Image.Image) -> Image.Image:
+def _on_white(image: Image.Image) -> Image.Image:
+    extrema: Any = image.getextrema()
+    if extrema[3] == (0, 0) and any(low < high for low, high in extrema):
+        return image.convert("RGB")  # a picture whose alpha nobody has filled in
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _grey_samples(image: Image.Image) -> Samples:
     direct = image.mode in ("F", "I", "I;16", "I;16L", "I;16B")
     raw = np.asarray(image if direct else image.convert("I"))
-    key = image.info.get("transparency")
-    transparent = raw == key if isinstance(key, int) else np.zeros(raw.shape, dtype=bool)
-    grey = _scale_to_bytes(raw, usable=np.isfinite(raw) & ~transparent)
     tags: Any = getattr(image, "tag_v2", {})
-    if image.mode.startswith("I;16") and tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        grey = 255 - grey  # Pillow inverts these only where they have 8 bits or fewer
-    grey[transparent] = 255
-    return Image.fromarray(grey).convert("RGB")
-
-
-def _scale_to_bytes(raw: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    values = raw[usable]
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-    scaled = raw.astype(np.float64)
-    if low == high:
-        scaled[usable] = 127.5
-    else:
-        scaled -= low
-        scaled *= 255.0 / (high - low)
-    scaled = np.nan_to_num(scaled, copy=False, nan=0.0, posinf=255.0, neginf=0.0)
-    return np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled).astype(np.uint8)
+    key = image.info.get("transparency")
+    clear = raw == key if isinstance(key, int) else None
+    nothing = nodata_value(tags.get(NO_DATA_TAG))
+    return Samples(
+        raw[..., None],
+        alpha=None if clear is None else (~clear).astype(np.float32),
+        ignored=clear if nothing is None else raw == np.float64(nothing).astype(raw.dtype),
+        # Pillow inverts these only where they have 8 bits or fewer.
+        white_is_zero=image.mode.startswith("I;16") and tags.get(_TIFF_PHOTOMETRIC) == 0,
+    )
 
 
 def _lab_to_srgb(image: Image.Image) -> Image.Image:

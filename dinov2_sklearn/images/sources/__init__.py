@@ -1,5 +1,13 @@
-"""Where images are: folders, globs, tables, lists and URLs, as lists of addresses."""
+"""Where images come from: folders, globs, URLs, tables and lists."""
 
-from ._sources import IMAGE_EXTENSIONS, list_images
+from ._sources import list_images
+from ._tables import below_folder_of, check_column, is_frame, is_listing, is_missing
 
-__all__ = ["IMAGE_EXTENSIONS", "list_images"]
+__all__ = [
+    "below_folder_of",
+    "check_column",
+    "is_frame",
+    "is_listing",
+    "is_missing",
+    "list_images",
+]

@@ -1,39 +1,63 @@
 """Finding image files: folders, globs, tables, lists."""
 
 # Names stay str: a Path for each of 100,000 files takes longer than scanning the disk.
-# ruff: noqa: PTH100, PTH111, PTH112, PTH113, PTH116, PTH118, PTH119, PTH120, PTH122, PTH207, PTH208
+# ruff: noqa: PTH100, PTH111, PTH112, PTH113, PTH118, PTH119, PTH120, PTH122, PTH208
 
 import fnmatch
 import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
-from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ...utils import warn
 from .._references import ImageRef
+from ..decoding import image_extensions, needs_extra
 from ._tables import FEW, is_frame, is_listing, read_csv, read_frame, read_listing, read_txt
-from ._urls import above_glob, walk_url
+from ._walking import LEFT_BEHIND, above_glob, split_glob, walk, walk_glob, walk_url
 
-__all__ = ["IMAGE_EXTENSIONS", "list_images"]
+__all__ = ["list_images"]
 
-IMAGE_EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _TABLES = (".csv", ".tsv")
 _LISTINGS = (*_TABLES, ".txt")
+# What lies beside images as a rule: nobody who sees none of it listed is surprised.
+# fmt: off
+_COMPANIONS = frozenset({
+    ".csv", ".db", ".h5", ".html", ".ini", ".ipynb", ".json", ".jsonl", ".log", ".md", ".npy",
+    ".npz", ".parquet", ".pt", ".py", ".rst", ".sqlite", ".toml", ".tsv", ".txt", ".xml", ".xmp",
+    ".yaml", ".yml",
+})
+# fmt: on
+_LITTER = frozenset({"thumbs.db", "desktop.ini", "icon\r"})
+
+
+class _Choice(NamedTuple):
+    """Which of the files that are found are wanted."""
+
+    pattern: str
+    exclude: tuple[str, ...]
+    recursive: bool
+    image_col: str
+    missing: str
+    storage_options: Mapping[str, Any] | None
 
 
 def list_images(
     source: Any,
     *,
     pattern: str = "*",
+    exclude: str | Sequence[str] = (),
     recursive: bool = True,
     image_col: str = "image_path",
-) -> np.ndarray:
-    """List the image files of a folder, a glob, a table or a list.
+    missing: Literal["raise", "keep"] = "raise",
+    storage_options: Mapping[str, Any] | None = None,
+) -> NDArray[np.object_]:
+    r"""List the image files of a folder, a glob, a table or a list.
 
     Parameters
     ----------
@@ -41,7 +65,7 @@ def list_images(
         Where to look:
 
         - a folder: its files with an image's extension (`IMAGE_EXTENSIONS`, in upper or lower
-          case), in sub-folders too; sorted;
+          case, and those of add-ons that are installed), in sub-folders too; sorted;
         - a glob such as ``"photos/**/cam1_*.jpg"``, ``**`` being any depth of folders: likewise;
         - a ``.csv`` or ``.tsv`` file, with a header and a column of paths; a relative path
           counts from the file's folder. Comma, semicolon, tab or ``|`` are told from the header;
@@ -56,10 +80,18 @@ def list_images(
         Only files of a folder or a glob whose name matches, as in ``fnmatch`` but in upper or
         lower case. A pattern with a ``/`` is held against the path below the folder, where ``*``
         matches ``/`` too.
+    exclude : str or sequence of str, default=()
+        Files of a folder or a glob that are left out, by patterns alike: one without a ``/`` is
+        held against the file's name and those of the folders it lies in.
     recursive : bool, default=True
         Whether the sub-folders of a folder are entered. In a glob, ``**`` says so.
     image_col : str, default="image_path"
         The column of paths in a table.
+    missing : {"raise", "keep"}, default="raise"
+        What becomes of a listed file that is not there: an error for all of them, or it stays
+        listed, so that decoding reports it.
+    storage_options : dict, default=None
+        What fsspec's file systems are given to open URLs.
 
     Returns
     -------
@@ -78,12 +110,25 @@ def list_images(
     TypeError
         If the source is none of the above, or a listed element is not a path.
 
+    Warns
+    -----
+    UserWarning
+        Of the files of a folder or a glob that are left out since they are no images, counted by
+        extension; not where all of them are text or tables, as they lie beside images. Of folders
+        that cannot be read.
+
     Notes
     -----
-    Files and folders whose name begins with a dot are skipped. Links to folders are followed, and
+    Files and folders whose name begins with a dot are skipped, and so are folders that systems
+    and storage boxes leave behind (``@eaDir``, ``#recycle``, ``$RECYCLE.BIN``, ``lost+found``,
+    ``__MACOSX``). Links to folders are followed, and
     every folder is entered once, under its own path if it has one below the source: so circular
     links do no harm. A link to a missing file is listed, so that decoding reports it. Files are
     not opened: one directory scan a folder, or one look-up of existence for each listed path.
+
+    Tables are in UTF-8, UTF-16 or, where they are no valid UTF-8, in Windows' cp1252. A listed
+    name that is not there is looked for with its letters composed and decomposed (as ``é`` can be
+    one character or two) and with ``\`` for ``/``.
 
     Examples
     --------
@@ -97,14 +142,18 @@ def list_images(
     >>> [Path(path).name for path in paths]
     ['a.PNG', 'b.jpg']
     """
+    if missing not in ("raise", "keep"):
+        raise ValueError(f"missing must be 'raise' or 'keep', got {missing!r}.")
+    excluded = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+    choice = _Choice(pattern, excluded, recursive, image_col, missing, storage_options)
     if isinstance(source, (str, bytes, PathLike)):
-        paths = _from_path(os.path.expanduser(os.fsdecode(source)), pattern, recursive, image_col)
+        paths = _from_path(os.path.expanduser(os.fsdecode(source)), choice)
     else:
-        _refuse_pattern(pattern, "a list or a data frame")
+        _refuse_choice(choice, "a list or a data frame")
         if is_frame(source):
-            paths = read_frame(source, image_col)
+            paths = read_frame(source, image_col, missing)
         elif is_listing(source):
-            paths = read_listing(source)
+            paths = read_listing(source, missing=missing)
         else:
             raise TypeError(
                 "list_images takes a folder, a glob, a .csv or .txt file, a data frame or a "
@@ -115,135 +164,133 @@ def list_images(
     return result
 
 
-def _from_path(path: str, pattern: str, recursive: bool, image_col: str) -> list[str]:
+def _from_path(path: str, choice: _Choice) -> list[str]:
     if ImageRef(path).is_url:
-        return _from_url(path, pattern, recursive, image_col)
+        return _from_url(path, choice)
+    unreadable: list[str] = []
     if os.path.isdir(path):
-        return _select(path, _walk(path, recursive), pattern, _folder_text(path, recursive))
-    if os.path.isfile(path):
-        extension = os.path.splitext(path)[1].lower()
-        if extension in IMAGE_EXTENSIONS:
-            return [path]
-        if extension in _LISTINGS:
-            return _from_listing(path, extension, pattern, image_col)
-        raise ValueError(
-            f"{path!r} is a file of type {extension or '(no extension)'!r}. list_images reads "
-            f"folders, globs, {', '.join(_TABLES)} and .txt files, and images "
-            f"({', '.join(sorted(IMAGE_EXTENSIONS))}); those in an archive by a URL such as "
-            "'zip://::photos.zip'."
-        )
-    if glob.has_magic(path):
-        root, files = _glob(path)
-        return _select(root, files, pattern, f"the glob {path!r}")
-    raise FileNotFoundError(_nothing_there(path))
+        what = f"the folder {path!r}" + ("" if choice.recursive else " itself (recursive=False)")
+        found = _select(path, walk(path, choice.recursive, unreadable), choice, what)
+    elif os.path.isfile(path):
+        return _from_file(path, choice)
+    elif glob.has_magic(path):
+        root, wanted = split_glob(path)
+        if root and not os.path.isdir(root):
+            raise FileNotFoundError(_nothing_there(root))
+        found = _select(root, walk_glob(root, wanted, unreadable), choice, f"the glob {path!r}")
+    else:
+        raise FileNotFoundError(_nothing_there(path))
+    if unreadable:
+        shown = ", ".join(map(repr, unreadable[:FEW])) + (", ..." if unreadable[FEW:] else "")
+        warn(f"{len(unreadable)} folders cannot be read, and what is in them is left out: {shown}")
+    return found
 
 
-def _from_url(url: str, pattern: str, recursive: bool, image_col: str) -> list[str]:
+def _from_file(path: str, choice: _Choice) -> list[str]:
+    extension = os.path.splitext(path)[1].lower()
+    if extension in image_extensions():
+        return [path]
+    if extension in _LISTINGS:
+        return _from_listing(path, extension, choice)
+    raise ValueError(
+        f"{path!r} is a file of type {extension or '(no extension)'!r}. list_images reads "
+        f"folders, globs, {', '.join(_TABLES)} and .txt files, and images "
+        f"({', '.join(sorted(image_extensions()))}); those in an archive by a URL such as "
+        f"'zip://::photos.zip'.{_installable({extension: 1})}"
+    )
+
+
+def _from_url(url: str, choice: _Choice) -> list[str]:
     name, extension = ImageRef(url).within, ImageRef(url).extension
     if extension in _LISTINGS:
-        return _from_listing(url, extension, pattern, image_col)
+        return _from_listing(url, extension, choice)
+    if url.startswith(("http://", "https://")) and extension in image_extensions():
+        return [url]  # a signed address may allow nothing but to fetch it
     root = above_glob(name) if "*" in name else name
     try:
-        return _select(root, walk_url(url, recursive=recursive), pattern, f"{url!r}")
+        files = walk_url(url, choice.recursive, choice.storage_options)
+        return _select(root, files, choice, f"{url!r}")
     except FileNotFoundError:
         raise
     except OSError as error:
         raise OSError(f"{url!r} cannot be read ({error}).") from error
 
 
-def _from_listing(path: str, extension: str, pattern: str, image_col: str) -> list[str]:
-    _refuse_pattern(pattern, f"a {extension} file")
-    return read_txt(path) if extension == ".txt" else read_csv(path, image_col)
+def _from_listing(path: str, extension: str, choice: _Choice) -> list[str]:
+    _refuse_choice(choice, f"a {extension} file")
+    with ImageRef(path).open(choice.storage_options) as file:
+        raw = file.read()
+    if extension == ".txt":
+        return read_txt(path, raw, choice.missing)
+    return read_csv(path, raw, choice.image_col, choice.missing)
 
 
-def _refuse_pattern(pattern: str, what: str) -> None:
-    if pattern != "*":
+def _refuse_choice(choice: _Choice, what: str) -> None:
+    given = {"pattern": choice.pattern != "*", "exclude": bool(choice.exclude)}
+    for name in (name for name, is_given in given.items() if is_given):
         raise ValueError(
-            f"pattern={pattern!r} applies to folders and globs. The source is {what}, where "
-            "leaving out rows would lose the alignment with their labels: filter it beforehand."
+            f"{name}={getattr(choice, name)!r} applies to folders and globs. The source is {what}, "
+            "where leaving out rows would lose the alignment with their labels: filter it "
+            "beforehand."
         )
 
 
-def _walk(root: str, recursive: bool) -> Iterator[str]:
-    """Yield every visible file below root, entering each folder once."""
-    folders, links = [root], list[str]()
-    seen = set[tuple[int, int]]()
-    while folders or links:
-        # Links wait until all real folders are done, so that a folder that can be reached both
-        # ways is listed under its own path, whatever the order of names.
-        folder = folders.pop() if folders else links.pop(0)
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            visible = sorted((e for e in entries if e.name[0] != "."), key=lambda e: e.name)
-        for entry in visible:
-            if not _leads_to_folder(entry):
-                yield entry.path
-            elif recursive:
-                (links if entry.is_symlink() else folders).append(entry.path)
-
-
-def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
-
-
-def _glob(source: str) -> tuple[str, Iterator[str]]:
-    parts = PurePath(source).parts
-    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    root, wanted = os.path.join("", *parts[:fixed]), parts[fixed:]
-    if root and not os.path.isdir(root):
-        raise FileNotFoundError(_nothing_there(root))
-    return root, _glob_below(root, wanted)
-
-
-def _glob_below(root: str, wanted: Sequence[str]) -> Iterator[str]:
-    if "**" in wanted:
-        start = len(os.path.join(root, "")) if root else len(os.path.join(os.curdir, ""))
-        for path in _walk(root or os.curdir, recursive=True):
-            if _matches(PurePath(path[start:]).parts, wanted):
-                yield path if root else path[start:]
-    else:
-        # Neither links nor depth can run away without a "**".
-        for path in glob.iglob(os.path.join(glob.escape(root), *wanted)):
-            if not os.path.isdir(path):
-                yield path
-
-
-def _matches(parts: Sequence[str], wanted: Sequence[str]) -> bool:
-    if not wanted:
-        return not parts
-    if wanted[0] == "**":
-        rest = wanted[1:]
-        return bool(parts) and (
-            not rest or any(_matches(parts[skip:], rest) for skip in range(len(parts)))
-        )
-    return bool(parts) and fnmatch.fnmatch(parts[0], wanted[0]) and _matches(parts[1:], wanted[1:])
-
-
-def _select(root: str, files: Iterator[str], pattern: str, what: str) -> list[str]:
-    accepts = _name_filter(root, pattern)
+def _select(root: str, files: Iterable[str], choice: _Choice, what: str) -> list[str]:
+    accepts, excludes = _name_filter(root, choice.pattern), _excluder(root, choice.exclude)
+    extensions = image_extensions()
     chosen, others = [], Counter[str]()
+    n_unwanted = 0
     for path in files:
         ref = ImageRef(path)
         name, extension = ref.within, ref.extension
-        if extension not in IMAGE_EXTENSIONS:
+        if excludes(name) or ref.name.lower() in _LITTER:
+            continue
+        if extension not in extensions:
             others[extension or "(no extension)"] += 1
         elif accepts(name):
             chosen.append(path)
         else:
-            others[f"images that pattern={pattern!r} leaves out"] += 1
+            n_unwanted += 1
     if not chosen:
-        found = ", ".join(f"{count} {kind}" for kind, count in others.most_common(FEW))
+        found = [f"{count} {kind}" for kind, count in others.most_common(FEW)]
+        if n_unwanted:
+            found.append(f"{n_unwanted} images that pattern={choice.pattern!r} leaves out")
         raise ValueError(
             f"No images in {what}: looked for files that end in "
-            f"{', '.join(sorted(IMAGE_EXTENSIONS))}; found {found or 'no files at all'}."
+            f"{', '.join(sorted(extensions))}; found {', '.join(found) or 'no files at all'}."
+            f"{_installable(others)}"
+        )
+    if others.keys() - _COMPANIONS:
+        counts = ", ".join(f"{count} {kind}" for kind, count in others.most_common())
+        warn(
+            f"{others.total()} files in {what} are no images that can be read here, and are left "
+            f"out: {counts}.{_installable(others)}"
         )
     return sorted(chosen)
+
+
+def _installable(others: Mapping[str, int]) -> str:
+    hints = {kind: hint for kind in others if (hint := needs_extra(kind)) is not None}
+    return "".join(f" For {kind}: {hint}." for kind, hint in sorted(hints.items()))
+
+
+def _excluder(root: str, patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Tell what lies in a folder that a system leaves behind, or is to be left out."""
+    matches = [
+        re.compile(fnmatch.translate(p), re.IGNORECASE).match for p in patterns if "/" not in p
+    ]
+    deep = [_name_filter(root, pattern) for pattern in patterns if "/" in pattern]
+    start = len(os.path.join(root, ""))
+
+    def excludes(path: str) -> bool:
+        parts = path[start:].replace(os.sep, "/").split("/")
+        return (
+            any(part.lower() in LEFT_BEHIND for part in parts[:-1])
+            or any(match(part) for match in matches for part in parts)
+            or any(accepts(path) for accepts in deep)
+        )
+
+    return excludes
 
 
 def _name_filter(root: str, pattern: str) -> Callable[[str], object]:
@@ -254,10 +301,6 @@ def _name_filter(root: str, pattern: str) -> Callable[[str], object]:
         return lambda path: match(os.path.basename(path))
     start = len(os.path.join(root, ""))
     return lambda path: match(path[start:].replace(os.sep, "/"))
-
-
-def _folder_text(path: str, recursive: bool) -> str:
-    return f"the folder {path!r}" + ("" if recursive else " itself (recursive=False)")
 
 
 def _nothing_there(path: str) -> str:

@@ -7,7 +7,10 @@ import codecs
 import csv
 import io
 import os
-from collections.abc import Mapping, Sequence
+import threading
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
@@ -29,6 +32,8 @@ __all__ = [
 ]
 
 FEW = 5  # how many names an error shows
+_LONGEST = 500  # and how much of each
+_FIELD_LIMIT = threading.Lock()
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -54,54 +59,50 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
 
 
-def read_frame(frame: Any, image_col: str) -> list[str]:
+def read_frame(frame: Any, image_col: str, missing: str) -> list[str]:
     """Return the column's paths; see `list_images`."""
     columns = list(frame.columns)
     check_column(image_col, columns, "The data frame")
-    return read_listing(frame[image_col], f"the column {image_col!r}")
+    return read_listing(frame[image_col], f"the column {image_col!r}", missing)
 
 
-def read_listing(listing: Any, what: str = "the list") -> list[str]:
+def read_listing(listing: Any, what: str = "the list", missing: str = "raise") -> list[str]:
     """Return a sequence's paths as str, all of which exist; see `list_images`."""
     values = listing.to_list() if hasattr(listing, "to_list") else list(listing)
     if not values:
         raise ValueError(f"No images: {what} has no elements.")
-    missing = [i for i, value in enumerate(values) if is_missing(value)]
-    if missing:
-        raise ValueError(f"No path in {what} at {_some(missing, 'position')}.")
+    empty = [i for i, value in enumerate(values) if is_missing(value)]
+    if empty:
+        raise ValueError(f"No path in {what} at {_some(empty, 'position')}.")
     wrong = [i for i, v in enumerate(values) if not isinstance(v, (str, bytes, PathLike))]
     if wrong:
         kind = type(values[wrong[0]]).__name__
         raise TypeError(
             f"Paths must be str or PathLike; {what} has a {kind} at {_some(wrong, 'position')}."
         )
-    paths = [str(os.fsdecode(value)) for value in values]
-    _check_files(paths, paths, what)
-    return paths
+    return _existing([str(os.fsdecode(value)) for value in values], what, missing)
 
 
-def read_txt(path: str) -> list[str]:
+def read_txt(path: str, raw: bytes, missing: str) -> list[str]:
     """Return the paths of a file of one path a line; see `list_images`."""
     # Not splitlines: it also splits at characters that a file name may hold.
-    lines = [line.removesuffix("\r") for line in _read_text(path).split("\n")]
+    lines = [line.removesuffix("\r") for line in _text(raw).split("\n")]
     listed = [line for line in lines if line.strip()]
     if not listed:
         raise ValueError(f"No images: {path!r} has no line that is not blank.")
-    return _existing_below(path, listed)
+    return _existing_below(path, listed, missing)
 
 
-def read_csv(path: str, image_col: str) -> list[str]:
+def read_csv(path: str, raw: bytes, image_col: str, missing: str) -> list[str]:
     """Return a column's paths of a file with a header; see `list_images`."""
-    text = _read_text(path)
-    delimiter = _find_delimiter(text, image_col)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        header = [name.strip() for name in next(reader, [])]
+    text = _text(raw)
+    with _long_fields():
+        delimiter = _find_delimiter(text, image_col)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        header = [_from_windows(name.strip()) for name in next(reader, [])]
         check_column(image_col, header, repr(path))
         # Blank lines are skipped by pandas too, so that labels stay aligned.
         rows = [(reader.line_num, row) for row in reader if row]
-    except csv.Error as error:
-        raise ValueError(f"Line {reader.line_num} of {path!r} is no valid CSV: {error}.") from error
     if not rows:
         raise ValueError(f"No images: {path!r} has a header but no rows.")
     overlong = [line for line, row in rows if any(cell.strip() for cell in row[len(header) :])]
@@ -116,16 +117,41 @@ def read_csv(path: str, image_col: str) -> list[str]:
         raise ValueError(
             f"No path in the column {image_col!r} of {path!r}: {_some(empty, 'line')}."
         )
-    return _existing_below(path, [row[column] for _, row in rows])
+    return _existing_below(path, [row[column] for _, row in rows], missing)
 
 
-def _read_text(path: str) -> str:
-    with ImageRef(path).open() as file:
-        raw = file.read()
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Lift the limit that the csv module has for the whole process."""
+    with _FIELD_LIMIT:
+        limit = csv.field_size_limit(2**31 - 1)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(limit)
+
+
+def _text(raw: bytes) -> str:
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return raw.decode("utf-16")
+    beginning = raw[:200]
+    if beginning.count(0) > len(beginning) // 4:  # UTF-16 of mostly Latin letters, without a mark
+        return raw.decode(
+            "utf-16-le" if beginning[1::2].count(0) > beginning[::2].count(0) else "utf-16-be"
+        )
     # File names need not be valid text; they come back as os.fsdecode gives them.
     return raw.decode("utf-8-sig", errors="surrogateescape")
+
+
+def _from_windows(text: str) -> str:
+    """Read as cp1252 what is no valid UTF-8."""
+    if not _is_undecodable(text):
+        return text
+    return text.encode("utf-8", "surrogateescape").decode("cp1252", "surrogateescape")
+
+
+def _is_undecodable(text: str) -> bool:
+    return any("\udc80" <= character <= "\udcff" for character in text)
 
 
 def _find_delimiter(text: str, image_col: str) -> str:
@@ -136,7 +162,7 @@ def _find_delimiter(text: str, image_col: str) -> str:
             row = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
         except csv.Error:
             return []
-        return [name.strip() for name in row]
+        return [_from_windows(name.strip()) for name in row]
 
     return max(_DELIMITERS, key=lambda d: (image_col in header(d), len(header(d))))
 
@@ -152,10 +178,9 @@ def check_column(image_col: str, columns: Sequence[Any], what: str) -> None:
         )
 
 
-def _existing_below(listing: str, listed: Sequence[str]) -> list[str]:
-    paths = below_folder_of(listing, listed)
-    _check_files(paths, listed, f"{listing!r} (relative to its folder)")
-    return paths
+def _existing_below(listing: str, listed: Sequence[str], missing: str) -> list[str]:
+    what = f"{listing!r} (relative to its folder)"
+    return _existing(below_folder_of(listing, listed), what, missing, listed)
 
 
 def below_folder_of(listing: str, listed: Sequence[str]) -> list[str]:
@@ -171,19 +196,39 @@ def below_folder_of(listing: str, listed: Sequence[str]) -> list[str]:
     ]
 
 
-def _check_files(paths: Sequence[str], listed: Sequence[str], what: str) -> None:
-    # A request for each of a million URLs would take hours: decoding tells which are missing.
-    missing = [
-        name
-        for path, name in zip(paths, listed, strict=True)
-        if not ImageRef(path).is_url and not os.path.isfile(path)
-    ]
-    if missing:
-        shown = ", ".join(map(repr, missing[:FEW])) + (", ..." if len(missing) > FEW else "")
+def _existing(
+    paths: Sequence[str], what: str, missing: str, listed: Sequence[str] | None = None
+) -> list[str]:
+    """Return the paths as the files are called, or report those that are not there."""
+    found = [_as_on_disk(path) for path in paths]
+    gone = [name for path, name in zip(found, listed or paths, strict=True) if path is None]
+    if gone and missing == "raise":
+        shown = ", ".join(repr(name[:_LONGEST]) for name in gone[:FEW])
+        hint = ", ..." if len(gone) > FEW else ""
+        if any(map(_is_undecodable, gone)):
+            hint += ". It is neither UTF-8 nor cp1252: save it as UTF-8"
         raise FileNotFoundError(
-            f"{len(missing)} of the {len(paths)} files listed in {what} do not exist or are no "
-            f"files: {shown}"
+            f"{len(gone)} of the {len(paths)} files listed in {what} do not exist or are no "
+            f"files: {shown}{hint}"
         )
+    return [
+        path if on_disk is None else on_disk for path, on_disk in zip(paths, found, strict=True)
+    ]
+
+
+def _as_on_disk(path: str) -> str | None:
+    """Return a path in the form in which there is a file, of all those that mean the same."""
+    # A request for each of a million URLs would take hours: decoding tells which are missing.
+    if ImageRef(path).is_url or os.path.isfile(path):
+        return path
+    texts = dict.fromkeys([path, _from_windows(path)])
+    forms = [
+        form
+        for text in texts
+        for slashed in dict.fromkeys([text, text.replace("\\", os.sep)])
+        for form in (slashed, *(unicodedata.normalize(kind, slashed) for kind in ("NFC", "NFD")))
+    ]
+    return next((form for form in forms[1:] if os.path.isfile(form)), None)
 
 
 def _some(places: Sequence[Any], noun: str) -> str:
