@@ -11,7 +11,7 @@ from PIL import Image
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
 from dinov2_sklearn.images import Preprocessing
-from dinov2_sklearn.images.preprocessing import _resizing as resizing
+from dinov2_sklearn.images.preprocessing import _preprocessing as module
 
 DINOV2 = {
     "do_center_crop": True,
@@ -89,25 +89,26 @@ def test_window_of_an_elongated_image_is_as_if_cut_from_the_whole(short, long, t
     width, height = (short, long) if tall else (long, short)
     # Smooth, since the order of Pillow's passes, which shows at hard edges, may differ.
     image = make_image(-(-width // 8), -(-height // 8), "noise", seed).resize((width, height), 3)
-    size = (int(40 * height / short), int(40 * width / short))
-    whole = resizing.resize_and_crop(image, size, (35, 32), 3)
+    preprocessing = Preprocessing(resize=40, crop=(35, 32))
+    whole = preprocessing.to_display(image)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resizing, "_MAX_RESIZED_PIXELS", 0)
-        window = resizing.resize_and_crop(image, size, (35, 32), 3)
-    assert window.size == whole.size == (32, 35)
-    assert np.abs(np.asarray(whole).astype(int) - np.asarray(window)).max() <= 2
+        patch.setattr(module, "_MOST_RESIZED_PIXELS", 0)
+        window = preprocessing.to_display(image)
+    assert window.shape == whole.shape == (35, 32, 3)
+    assert np.abs(whole.astype(int) - window).max() <= 2
 
 
 @pytest.mark.parametrize("resample", list(Image.Resampling))
 def test_window_pads_as_the_whole_does(resample, monkeypatch):
     image = make_image(40, 3, "noise", 0).resize((500, 11), Image.Resampling.BICUBIC)
-    whole = resizing.resize_and_crop(image, (20, 909), (31, 40), resample)
-    monkeypatch.setattr(resizing, "_MAX_RESIZED_PIXELS", 0)
-    window = resizing.resize_and_crop(image, (20, 909), (31, 40), resample)
-    padding = np.s_[[*range(6), *range(26, 31)]]
-    assert not np.asarray(window)[padding].any()
-    assert not np.asarray(whole)[padding].any()
-    assert np.abs(np.asarray(whole).astype(int) - np.asarray(window)).max() <= 2
+    preprocessing = Preprocessing(resize=20, crop=(31, 40), resample=resample)
+    whole = preprocessing.to_display(image)
+    monkeypatch.setattr(module, "_MOST_RESIZED_PIXELS", 0)
+    window = preprocessing.to_display(image)
+    padding = np.s_[[*range(5), *range(26, 31)]]
+    assert not window[padding].any()
+    assert not whole[padding].any()
+    assert np.abs(whole.astype(int) - window).max() <= 2
 
 
 @pytest.mark.parametrize("size", [(65000, 1), (1, 65000)])
@@ -262,3 +263,54 @@ def test_impossible_values_are_refused(arguments, word):
 def test_impossible_sizes_are_refused(call):
     with pytest.raises(ValueError, match="must"):
         call(Preprocessing())
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from(["pad", "squash"]))
+def test_whole_pictures_lie_where_the_window_says(width, height, mode):
+    preprocessing = Preprocessing(crop=(224, 168), crop_mode=mode)
+    assert preprocessing.output_size(width, height) == (224, 168)
+    left, top, right, bottom = preprocessing.window(width, height)
+    # All of it, in the middle, to the pixel; of one shape unless squashed.
+    assert left <= 1e-6
+    assert top <= 1e-6
+    assert right >= width - 1e-6
+    assert bottom >= height - 1e-6
+    x, y = (right - left) / 168, (bottom - top) / 224
+    assert abs(left + right - width) <= x + 1e-6
+    assert abs(top + bottom - height) <= y + 1e-6
+    if mode == "squash":
+        np.testing.assert_allclose((left, top, right, bottom), (0, 0, width, height), atol=1e-9)
+    elif min(width, height) > 40 and max(width, height) < 10 * min(width, height):
+        assert 0.9 < x / y < 1.1
+    assert not preprocessing.cuts(width, height)
+
+
+def test_the_border_is_the_mean_colour_and_the_picture_is_whole():
+    image = Image.new("RGB", (400, 100), "red")
+    seen = Preprocessing(crop_mode="pad").to_display(image)
+    assert seen[0, 0].tolist() == [124, 116, 104]
+    red = (seen == [255, 0, 0]).all(axis=2)
+    assert red.sum() == 224 * 56
+    assert red[84:140].all()
+    assert np.abs(Preprocessing(crop_mode="pad")(image)[:, 0, 0]).max() < 0.02
+    assert (Preprocessing(crop_mode="squash").to_display(image) == [255, 0, 0]).all()
+
+
+def test_whole_pictures_scale_and_are_no_other_thing_twice():
+    pad = Preprocessing(crop_mode="pad")
+    assert pad.with_image_size(448, 14).output_size(5, 9) == (448, 448)
+    assert pad.min_size == 224
+    with pytest.raises(ValueError, match="Leave one of them out"):
+        pad.keep_aspect(14)
+    with pytest.raises(ValueError, match="one of 'center', 'pad', 'squash', got 'fit'"):
+        Preprocessing(crop_mode="fit")
+
+
+@pytest.mark.parametrize(
+    ("size", "cuts"),
+    [((500, 500), False), ((640, 480), False), ((600, 400), False), ((1920, 1080), True)],
+)
+def test_what_a_centre_crop_hides_is_told_by_the_shape(size, cuts):
+    assert Preprocessing().cuts(*size) is Preprocessing().cuts(*size[::-1]) is cuts
+    assert not Preprocessing().keep_aspect(14).cuts(*size)
+    assert not Preprocessing(resize=(224, 224), crop=None).cuts(*size)

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ._config import read_config
-from ._resizing import resize_and_crop
 
 __all__ = ["Preprocessing"]
+
+_CROP_MODES = ("center", "pad", "squash")
+# Pixels of a resized image above which only the part that the crop keeps is computed.
+_MOST_RESIZED_PIXELS = 2**24
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class Preprocessing:
         of this number, with no crop. Made by `keep_aspect`.
     longest_edge : int or None, default=None
         The largest length of the other edge, with ``multiple`` only.
+    crop_mode : {"center", "pad", "squash"}, default="center"
+        "center" crops as above. The others show the whole picture in an image of that size: "pad"
+        keeps its shape between borders of the mean colour, "squash" scales each edge alone.
 
     Raises
     ------
@@ -53,10 +59,10 @@ class Preprocessing:
 
     Notes
     -----
-    The result agrees with the processor's to rounding in float32. For images so elongated that
-    the resized image would have more than 2**24 pixels, only the part that the crop keeps is
-    computed, which bounds memory; there, hard edges can come out with other values, as Pillow may
-    then filter rows before columns or the other way round.
+    The result agrees with the processor's to rounding in float32, with ``crop_mode="center"``. For
+    images so elongated that the resized image would have more than 2**24 pixels, only the part
+    that the crop keeps is computed, which bounds memory; there, hard edges can come out with other
+    values, as Pillow may then filter rows before columns or the other way round.
 
     Examples
     --------
@@ -79,6 +85,7 @@ class Preprocessing:
     std: tuple[float, float, float] | None = (0.229, 0.224, 0.225)
     multiple: int | None = None
     longest_edge: int | None = None
+    crop_mode: str = "center"
 
     def __post_init__(self) -> None:
         for name in ("resize", "crop", "multiple", "longest_edge"):
@@ -99,6 +106,16 @@ class Preprocessing:
             isinstance(self.resize, int) and self.crop is None and self.longest_edge is not None
         ):
             raise ValueError("multiple needs an int resize, a longest_edge and no crop.")
+        if self.crop_mode not in _CROP_MODES:
+            raise ValueError(
+                f"crop_mode must be one of {', '.join(map(repr, _CROP_MODES))}, got "
+                f"{self.crop_mode!r}."
+            )
+        if self.crop_mode != "center" and self.multiple is not None:
+            raise ValueError(
+                f"keep_aspect shows whole images already: crop_mode={self.crop_mode!r} has no "
+                "place beside it. Leave one of them out."
+            )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Preprocessing":
@@ -146,6 +163,8 @@ class Preprocessing:
     @property
     def min_size(self) -> int | None:
         """Shortest edge in pixels that decoding must leave; None where there is no resize."""
+        if self.crop_mode != "center":
+            return max(self.base_size)
         return max(self.resize) if isinstance(self.resize, tuple) else self.resize
 
     def with_image_size(self, size: int, patch_size: int) -> "Preprocessing":
@@ -243,7 +262,7 @@ class Preprocessing:
         (int, int)
             Height and width of the result.
         """
-        return self.crop or self._resized_size(width, height)
+        return self._canvas() or self._resized_size(width, height)
 
     def window(self, width: int, height: int) -> tuple[float, float, float, float]:
         """Tell which part of an image the model sees.
@@ -256,16 +275,44 @@ class Preprocessing:
         Returns
         -------
         (float, float, float, float)
-            Left, top, right and bottom in pixels of the image. They reach beyond it where the crop
-            is larger and pads it.
+            Left, top, right and bottom in pixels of the image. They reach beyond it where it is
+            padded.
         """
         rows, columns = self._resized_size(width, height)
-        height_seen, width_seen = self.crop or (rows, columns)
+        height_seen, width_seen = self._canvas() or (rows, columns)
         top, left = (rows - height_seen) // 2, (columns - width_seen) // 2
         x, y = width / columns, height / rows
         return left * x, top * y, (left + width_seen) * x, (top + height_seen) * y
 
+    def cuts(self, width: int, height: int) -> bool:
+        """Tell whether more than a third of an image is not seen because of its shape.
+
+        Parameters
+        ----------
+        width, height : int
+            Size of the image in pixels.
+
+        Returns
+        -------
+        bool
+            Of a square image the same crop is taken for the whole.
+        """
+
+        def seen(width: int, height: int) -> float:
+            left, top, right, bottom = self.window(width, height)
+            across, down = min(right, width) - max(left, 0), min(bottom, height) - max(top, 0)
+            return across * down / (width * height)
+
+        edge = max(width, height)
+        return seen(width, height) < 0.66 * seen(edge, edge)
+
+    def _canvas(self) -> tuple[int, int] | None:
+        """(height, width) of what is cut from the resized image, or what it is laid on."""
+        return self.crop if self.crop_mode == "center" else self.base_size
+
     def _resized_size(self, width: int, height: int) -> tuple[int, int]:
+        if self.crop_mode != "center":
+            return self._fitted_size(width, height)
         if self.resize is None:
             return height, width
         if isinstance(self.resize, tuple):
@@ -277,6 +324,13 @@ class Preprocessing:
             edges = self._whole_patches(long / short)
         return edges if height <= width else edges[::-1]
 
+    def _fitted_size(self, width: int, height: int) -> tuple[int, int]:
+        rows, columns = self.base_size
+        if self.crop_mode == "squash":
+            return rows, columns
+        scale = min(rows / height, columns / width)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
     def _whole_patches(self, aspect: float) -> tuple[int, int]:
         assert isinstance(self.resize, int)
         assert self.multiple is not None
@@ -286,7 +340,7 @@ class Preprocessing:
             return self.resize, long
         return _to_multiple(self.longest_edge / aspect, self.multiple), self.longest_edge
 
-    def to_display(self, image: Image.Image) -> np.ndarray:
+    def to_display(self, image: Image.Image) -> NDArray[np.uint8]:
         """Compute the picture that the model sees, before rescaling and normalisation.
 
         Parameters
@@ -300,7 +354,9 @@ class Preprocessing:
         """
         return np.array(self._resize_and_crop(image))
 
-    def __call__(self, image: Image.Image, out: np.ndarray | None = None) -> np.ndarray:
+    def __call__(
+        self, image: Image.Image, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         """Compute the pixel values of one image.
 
         Parameters
@@ -317,7 +373,9 @@ class Preprocessing:
         """
         return self.normalize(np.asarray(self._resize_and_crop(image)), out)
 
-    def normalize(self, picture: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    def normalize(
+        self, picture: NDArray[np.uint8], out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         """Compute the pixel values of a picture that `to_display` has made.
 
         Parameters
@@ -358,8 +416,47 @@ class Preprocessing:
             raise ValueError(
                 f"The image must be of mode RGB, got {image.mode!r}; load_image makes it so."
             )
-        size = self._resized_size(*image.size)
-        return resize_and_crop(image, size, self.crop, self.resample)
+        height, width = self._resized_size(*image.size)
+        canvas = self._canvas()
+        if canvas is None:
+            return image.resize((width, height), self.resample)
+        top, left = (height - canvas[0]) // 2, (width - canvas[1]) // 2
+        if height * width > _MOST_RESIZED_PIXELS:
+            part, at = self._resize_middle(image, (width, height), (left, top), canvas)
+        else:
+            # Not resize(box=), although it would compute less: Pillow (from version 13) picks the
+            # order of its two passes by the sizes, and after the other order hard edges are tens
+            # of levels apart.
+            part, at = image.resize((width, height), self.resample), (-left, -top)
+        if part.size == canvas[::-1] and at == (0, 0):
+            return part
+        shown = Image.new("RGB", canvas[::-1], self._border())
+        shown.paste(part, at)
+        return shown
+
+    def _resize_middle(
+        self,
+        image: Image.Image,
+        size: tuple[int, int],
+        corner: tuple[int, int],
+        canvas: tuple[int, int],
+    ) -> tuple[Image.Image, tuple[int, int]]:
+        """Compute the part of a resized image that its crop keeps, and where it lies in that."""
+        starts = [max(0, at) for at in corner]
+        stops = [min(size[i], corner[i] + canvas[1 - i]) for i in (0, 1)]
+        scales = [image.size[i] / size[i] for i in (0, 1)]
+        box = (*(starts[i] * scales[i] for i in (0, 1)), *(stops[i] * scales[i] for i in (0, 1)))
+        pixels = stops[0] - starts[0], stops[1] - starts[1]
+        part = image.resize(pixels, self.resample, box=box)
+        return part, (starts[0] - corner[0], starts[1] - corner[1])
+
+    def _border(self) -> tuple[int, ...]:
+        if self.crop_mode != "pad":
+            return (0, 0, 0)  # as image processors do
+        if self.mean is None:
+            return (128, 128, 128)
+        scale = 1 / 255 if self.rescale is None else self.rescale
+        return tuple(int(np.clip(round(mean / scale), 0, 255)) for mean in self.mean)
 
 
 def _to_multiple(length: float, multiple: int) -> int:
