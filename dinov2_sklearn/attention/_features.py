@@ -134,13 +134,17 @@ def save_patch_features(
 
 def _settings(model: "AttentionModel", model_name: str, dtype: str) -> dict[str, Any]:
     """Return what decides the tokens of an image, as JSON has it."""
+    recipe = asdict(model.preprocessing)
+    if recipe["crop_mode"] == "center":  # which 0.1.0 had no name for
+        del recipe["crop_mode"]
     settings = {
         "model_name": model_name,
         "model": model.backbone.checkpoint.digests,
         "layer": model.token_block,
         "precision": str(model.backbone.dtype).removeprefix("torch."),
-        "preprocessing": asdict(model.preprocessing),
+        "preprocessing": recipe,
         "dtype": dtype,
+        **model.decoding.settings(),
     }
     return json.loads(json.dumps(settings))
 

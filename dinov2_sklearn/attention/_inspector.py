@@ -1,6 +1,7 @@
 """PatchAttentionInspector: images to the attention of a Vision Transformer."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
@@ -11,7 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ..backbone import BackboneMixin, Checkpoint
-from ..images import Preprocessing, check_images
+from ..images import MAX_PIXELS, Preprocessing, check_images
 from ..utils import Progress, StrOptions, VersionedMixin, fit_context, warn
 from ._maps import AttentionMaps
 from ._outputs import ImageLike, OutputsMixin
@@ -61,6 +62,26 @@ class PatchAttentionInspector(
         Whether the model sees whole images: nothing is cropped, the shortest edge has
         ``image_size`` pixels, and the other one the nearest multiple of the patch, at most four
         times as many. The grid is then a rectangle that depends on the image.
+    crop_mode : {"center", "pad", "squash"}, default="center"
+        What the model sees of a picture that is no square: the checkpoint's own crop around its
+        middle, the whole picture between borders of the mean colour, or the whole picture with
+        both edges scaled alone. Where the crop hides more than a third of most pictures, a warning
+        says so. Maps of whole pictures lie on the original all the same.
+    bands : tuple of int, default=None
+        Which bands are red, green and blue, or the one that is shown in grey, counted from 1. None
+        means those that a file says are colours, or the first three of three or four.
+    value_range : "auto" or (float, float), default="auto"
+        Of images of more than 8 bits, the values that become black and white. "auto" takes them
+        from each image; the same two for all keep the images of a collection comparable.
+    max_pixels : int or None, default=178956970
+        Files of more pixels are not decoded but errors, which guards against decompression bombs.
+        None lifts the limit.
+    truncated : {"refuse", "accept"}, default="refuse"
+        What becomes of a file that ends too early: an error, or a picture whose rest is grey or
+        black.
+    storage_options : dict, default=None
+        What fsspec's file systems are given to open URLs, such as ``{"headers": {...}}``. It is
+        part of a pickle of the estimator: keep secrets in the environment where you can.
     device : str, default="auto"
         "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" or "mps". Where the named kind of
         device is absent, the CPU is used with a warning.
@@ -142,6 +163,12 @@ class PatchAttentionInspector(
         invert_foreground: bool = False,
         image_size: int | None = None,
         keep_aspect: bool = False,
+        crop_mode: str = "center",
+        bands: tuple[int, ...] | None = None,
+        value_range: str | tuple[float, float] = "auto",
+        max_pixels: int | None = MAX_PIXELS,
+        truncated: str = "refuse",
+        storage_options: Mapping[str, Any] | None = None,
         device: str = "auto",
         dtype: str = "float32",
         batch_size: int = 8,
@@ -156,6 +183,12 @@ class PatchAttentionInspector(
         self.invert_foreground = invert_foreground
         self.image_size = image_size
         self.keep_aspect = keep_aspect
+        self.crop_mode = crop_mode
+        self.bands = bands
+        self.value_range = value_range
+        self.max_pixels = max_pixels
+        self.truncated = truncated
+        self.storage_options = storage_options
         self.device = device
         self.dtype = dtype
         self.batch_size = batch_size
@@ -398,7 +431,9 @@ class PatchAttentionInspector(
         checkpoint.block_index(int(self.layer))
         if self.head is not None:
             head_index(self.head, checkpoint.n_heads)
-        preprocessing, rounded = _whole_patches(checkpoint, self.image_size, self.keep_aspect)
+        preprocessing, rounded = _whole_patches(
+            checkpoint, self.image_size, self.keep_aspect, self.crop_mode
+        )
         _check_query(self.query, preprocessing, checkpoint)
         return preprocessing, rounded
 
@@ -422,6 +457,7 @@ class PatchAttentionInspector(
             query=query,
             batch_size=self.batch_size,
             num_workers=self.num_workers,
+            decoding=self._decoding(),
         )
 
     def _reload(self, layers: Sequence[int], query: Query) -> "AttentionModel":
@@ -475,13 +511,15 @@ def _blocks(layers: int | Sequence[int] | None, checkpoint: Checkpoint) -> list[
 
 
 def _whole_patches(
-    checkpoint: Checkpoint, image_size: int | None, keep_aspect: bool
+    checkpoint: Checkpoint, image_size: int | None, keep_aspect: bool, crop_mode: str
 ) -> tuple[Preprocessing, str | None]:
     """Return the checkpoint's recipe at the size asked for, in whole patches.
 
     Where that is another size than the one asked for, also say so; otherwise None.
     """
     recipe, patch = checkpoint.preprocessing, checkpoint.patch_size
+    if crop_mode != "center":
+        recipe = replace(recipe, crop_mode=crop_mode)
     if image_size is not None:
         asked, what = (int(image_size),) * 2, f"image_size={image_size}"
         recipe = recipe.with_image_size(int(image_size), patch)
@@ -491,7 +529,8 @@ def _whole_patches(
         if any(edge % patch for edge in asked):
             recipe = recipe.scaled(1.0, patch)
     # A recipe without a crop asks for whole images too, but not for whole patches.
-    if keep_aspect or (recipe.crop is None and not isinstance(recipe.resize, tuple)):
+    uncropped = recipe.crop is None and not isinstance(recipe.resize, tuple)
+    if keep_aspect or (uncropped and crop_mode == "center"):
         recipe = recipe.keep_aspect(patch)
     if not any(edge % patch for edge in asked):
         return recipe, None

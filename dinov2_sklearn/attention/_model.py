@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from ..backbone._forward import BatchRunner
 from ..backbone._loading import Backbone
-from ..images import ImageDecodeError, ImageSource, Preprocessing, decode_image, map_ahead
+from ..images import (
+    Decoding,
+    ImageDecodeError,
+    ImageSource,
+    Preprocessing,
+    decode_image,
+    map_ahead,
+)
 from ._maths import attention_and_tokens, queries_and_keys, rollout
 from ._query import Query, query_token
 
@@ -45,6 +52,7 @@ class AttentionModel:
     """The token whose attention it is."""
     batch_size: int
     num_workers: int
+    decoding: Decoding
 
     def run(
         self, images: list, errors: dict[int, ImageDecodeError] | None = None
@@ -83,7 +91,9 @@ class AttentionModel:
         """Decode and preprocess one image; an error is returned, to be raised in its turn."""
         least = self.preprocessing.min_size
         try:
-            image, (width, height) = decode_image(source, min_size=least, exact=False)
+            image, (width, height) = decode_image(
+                source, self.decoding, min_size=least, exact=False
+            )
         except ImageDecodeError as error:
             return error
         x, y = width / image.width, height / image.height

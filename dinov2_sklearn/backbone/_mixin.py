@@ -1,8 +1,10 @@
 """What the estimators that run a backbone over images have in common."""
 
+from collections.abc import Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
+from ..images import Decoding
 from ..utils import Interval, StrOptions
 from ._checkpoints import Checkpoint, find_checkpoint
 
@@ -26,16 +28,37 @@ class BackboneMixin:
         "dtype": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "num_workers": [Interval(Integral, 0, None, closed="left")],
+        "crop_mode": [StrOptions({"center", "pad", "squash"})],
+        "bands": [tuple, list, None],
+        "value_range": [StrOptions({"auto"}), tuple, list],
+        "max_pixels": [Interval(Integral, 1, None, closed="left"), None],
+        "truncated": [StrOptions({"refuse", "accept"})],
+        "storage_options": [Mapping, None],
     }
 
     model_name: str
     revision: str | None
     device: Any
     dtype: str
+    bands: tuple[int, ...] | None
+    value_range: Any
+    max_pixels: int | None
+    truncated: Any
+    storage_options: Mapping[str, Any] | None
 
     def _checkpoint(self) -> Checkpoint:
         """Find the checkpoint; subclasses also hold their parameters to it."""
         return find_checkpoint(self.model_name, self.revision)
+
+    def _decoding(self) -> Decoding:
+        """Gather how files become RGB images."""
+        return Decoding(
+            bands=None if self.bands is None else tuple(self.bands),
+            value_range="auto" if self.value_range == "auto" else tuple(self.value_range),
+            max_pixels=self.max_pixels,
+            truncated=self.truncated,
+            storage_options=self.storage_options,
+        )
 
     def _load(self, checkpoint: Checkpoint) -> "Backbone":
         from ._loading import load_backbone, resolve_device, resolve_dtype

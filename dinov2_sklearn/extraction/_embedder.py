@@ -89,6 +89,7 @@ class EmbeddedBatch(NamedTuple):
     positions: list[int]  # which of the images the rows belong to
     rows: NDArray[np.float32]
     errors: dict[int, ImageDecodeError]
+    crops: tuple[int, int] = (0, 0)  # how many were decoded, and of how many the crop hides much
 
     @property
     def n_images(self) -> int:
@@ -101,15 +102,19 @@ class EmbeddedBatch(NamedTuple):
             [places[position] for position in self.positions],
             self.rows,
             {places[position]: error for position, error in self.errors.items()},
+            self.crops,
         )
 
     @classmethod
     def of(
-        cls, rows: Mapping[int, NDArray[np.float32]], errors: dict[int, ImageDecodeError]
+        cls,
+        rows: Mapping[int, NDArray[np.float32]],
+        errors: dict[int, ImageDecodeError],
+        crops: tuple[int, int] = (0, 0),
     ) -> "EmbeddedBatch":
         """Gather rows that are given by their positions."""
         stacked = np.stack([*rows.values()]) if rows else np.empty((0, 1), dtype=np.float32)
-        return cls([*rows], stacked, errors)
+        return cls([*rows], stacked, errors, crops)
 
 
 class _CachedReader:
@@ -153,13 +158,14 @@ class _ImageBatch:
     digests: list[bytes | None] = field(default_factory=list)
     known: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     errors: dict[int, ImageDecodeError] = field(default_factory=dict)
+    n_cut: int = 0
 
     def finished(self, launched: "_Rows | None", cache: CacheSession) -> EmbeddedBatch:
         """Wait for the rows that are computed, and keep them."""
         computed: Any = [] if launched is None else launched.wait()
         cache.store([(d, row) for d, row in zip(self.digests, computed, strict=True) if d])
         rows = self.known | dict(zip(self.positions, computed, strict=True))
-        return EmbeddedBatch.of(rows, self.errors)
+        return EmbeddedBatch.of(rows, self.errors, (len(self.positions), self.n_cut))
 
 
 def embed_images(
@@ -236,6 +242,7 @@ def _batches(
             batch.positions.append(position)
             batch.pictures.append(found)
             batch.digests.append(digest)
+            batch.n_cut += found.is_cut
         if batch_size in (len(batch.positions), len(batch.known)):
             yield batch
             batch = _ImageBatch()

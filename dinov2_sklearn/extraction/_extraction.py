@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from PIL import Image
 
-from ..images import ImageDecodeError, load_image
+from ..images import ImageDecodeError, load_image, warn_of_crops
 from ..io._cache import CacheSession
 from ._embedder import EmbeddedBatch, Recipe, embed_images
 
@@ -57,6 +57,7 @@ class Extraction:
         self._cache = CacheSession(cache_folder, recipe.settings(), recipe.checkpoint.files)
         self._pool = _DevicePool(recipe, devices, batch_size, num_workers, self._cache)
         self._opened = ExitStack()
+        self._told_of_crops = False
 
     def __enter__(self) -> Self:
         self._opened.enter_context(self._cache)
@@ -90,8 +91,13 @@ class Extraction:
             if found := self._cache.known(paths):
                 yield _spread(EmbeddedBatch.of(found, {}), places)
             todo += [i for i in chunk if i not in found]
+        n_decoded = n_cut = 0
         for batch in self._compute([firsts[i] for i in todo]):
+            n_decoded, n_cut = n_decoded + batch.crops[0], n_cut + batch.crops[1]
             yield from self._checked(_spread(batch.at(todo), places))
+        if 2 * n_cut > n_decoded and not self._told_of_crops:
+            self._told_of_crops = True
+            warn_of_crops(n_cut, n_decoded)
 
     def _compute(self, images: Sequence[Any]) -> Iterator[EmbeddedBatch]:
         if len(self.devices) == 1:
@@ -125,6 +131,7 @@ def _spread(batch: EmbeddedBatch, places: Sequence[list[int]]) -> EmbeddedBatch:
         [place for target in targets for place in target],
         np.repeat(batch.rows, [len(target) for target in targets], axis=0),
         {place: error for i, error in batch.errors.items() for place in places[i]},
+        batch.crops,
     )
 
 
@@ -192,12 +199,11 @@ class _DevicePool:
             return self._workers[index].submit(
                 _work,
                 self.recipe,
-                [_portable(image) for image in images],
+                [_portable(image, self.recipe) for image in images],
                 device,
                 self.batch_size,
                 self.num_workers,
                 self.cache,
-                Image.MAX_IMAGE_PIXELS,
                 os.getpid(),
             )
         except BrokenProcessPool as error:
@@ -219,12 +225,12 @@ class _DevicePool:
             raise _worker_died(self.devices[index], error) from error
 
 
-def _portable(image: Any) -> Any:
+def _portable(image: Any, recipe: Recipe) -> Any:
     """Decode a PIL image, which may be a file that is not read yet, or say why it cannot be."""
     if not isinstance(image, Image.Image):
         return image
     try:
-        return load_image(image)
+        return load_image(image, decoding=recipe.decoding)
     except ImageDecodeError as error:
         return error
 
@@ -236,20 +242,20 @@ def _work(
     batch_size: int,
     num_workers: int,
     cache: CacheSession,
-    max_image_pixels: int | None,
     parent: int,
 ) -> EmbeddedBatch:
     # Ctrl-C reaches all processes of a terminal; the parent answers it, and ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with(parent)
-    Image.MAX_IMAGE_PIXELS = max_image_pixels  # as the user has set it in the parent
     rows: dict[int, Any] = {}
     errors: dict[int, ImageDecodeError] = {}
+    n_decoded = n_cut = 0
     with cache:
         for batch in embed_images(recipe, images, device, batch_size, num_workers, cache):
             rows |= dict(zip(batch.positions, batch.rows, strict=True))
             errors |= batch.errors
-    return EmbeddedBatch.of(rows, errors)
+            n_decoded, n_cut = n_decoded + batch.crops[0], n_cut + batch.crops[1]
+    return EmbeddedBatch.of(rows, errors, (n_decoded, n_cut))
 
 
 @once

@@ -1,22 +1,32 @@
 """Image paths to embeddings, as a scikit-learn transformer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from ..backbone import BackboneMixin, Checkpoint
-from ..images import ImageDecodeError, Preprocessing, check_images
-from ..images.decoding import warn_of_failures
+from ..images import (
+    MAX_PIXELS,
+    ImageDecodeError,
+    Preprocessing,
+    check_images,
+    warn_of_failures,
+)
 from ..utils import Progress, StrOptions, VersionedMixin, fit_context
 from ._embedder import Recipe
 from ._extraction import Extraction
 
 __all__ = ["DINOv2Transformer"]
+
+# Beside the estimators and not in them, since `transform` changes nothing in its estimator.
+_ERRORS: WeakKeyDictionary[Any, dict[int, ImageDecodeError]] = WeakKeyDictionary()
 
 
 class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEstimator):
@@ -70,8 +80,34 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
     exact_decode : bool, default=False
         Whether large JPEGs are decoded in full. By default they are decoded at a reduced size, no
         less than twice what the model needs, which is several times faster.
+    crop_mode : {"center", "pad", "squash"}, default="center"
+        What the model sees of a picture that is no square: the checkpoint's own crop around its
+        middle, the whole picture between borders of the mean colour, or the whole picture with
+        both edges scaled alone. Where the crop hides more than a third of most pictures, a warning
+        says so.
+    bands : tuple of int, default=None
+        Which bands are red, green and blue, or the one that is shown in grey, counted from 1. None
+        means those that a file says are colours, or the first three of three or four.
+    value_range : "auto" or (float, float), default="auto"
+        Of images of more than 8 bits, the values that become black and white. "auto" takes them
+        from each image; the same two for all keep the images of a collection comparable.
+    max_pixels : int or None, default=178956970
+        Files of more pixels are not decoded but errors, which guards against decompression bombs.
+        None lifts the limit.
+    truncated : {"refuse", "accept"}, default="refuse"
+        What becomes of a file that ends too early: an error, or a picture whose rest is grey or
+        black.
+    storage_options : dict, default=None
+        What fsspec's file systems are given to open URLs, such as ``{"headers": {...}}``. It is
+        part of a pickle of the estimator: keep secrets in the environment where you can.
     verbose : bool, default=False
         Whether to show a progress bar.
+
+    Attributes
+    ----------
+    errors_ : dict of int to ImageDecodeError
+        Of the last `transform` or `fit_transform`, the images that could not be decoded, by their
+        position in X. Copies and pickles have none.
 
     See Also
     --------
@@ -130,6 +166,12 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
         embedding_cache: str | PathLike[str] | None = None,
         on_error: str = "raise",
         exact_decode: bool = False,
+        crop_mode: str = "center",
+        bands: tuple[int, ...] | None = None,
+        value_range: str | tuple[float, float] = "auto",
+        max_pixels: int | None = MAX_PIXELS,
+        truncated: str = "refuse",
+        storage_options: Mapping[str, Any] | None = None,
         verbose: bool = False,
     ) -> None:
         self.model_name = model_name
@@ -146,6 +188,12 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
         self.embedding_cache = embedding_cache
         self.on_error = on_error
         self.exact_decode = exact_decode
+        self.crop_mode = crop_mode
+        self.bands = bands
+        self.value_range = value_range
+        self.max_pixels = max_pixels
+        self.truncated = truncated
+        self.storage_options = storage_options
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -155,7 +203,7 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
         Parameters
         ----------
         X : sequence, array, Series or one-column DataFrame of length n
-            Image paths, PIL images, or uint8 arrays of shape (height, width, 3).
+            Image paths, encoded bytes, PIL images, or arrays of shape (height, width, bands).
         y : object, default=None
             Ignored.
 
@@ -200,7 +248,7 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
         Parameters
         ----------
         X : sequence, array, Series or one-column DataFrame of length n
-            Image paths, PIL images, or uint8 arrays of shape (height, width, 3).
+            Image paths, encoded bytes, PIL images, or arrays of shape (height, width, bands).
 
         Returns
         -------
@@ -237,11 +285,19 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
         prefix = type(self).__name__.lower()
         return np.array([f"{prefix}{i}" for i in range(n_outputs)], dtype=object)
 
+    @property
+    def errors_(self) -> dict[int, ImageDecodeError]:
+        """Why images of the last `transform` have no embedding, by their position."""
+        if self not in _ERRORS:
+            raise AttributeError("There are no errors_ before transform.")
+        return dict(sorted(_ERRORS[self].items()))
+
     def _embed(self, X: Any, fitting: Any = None) -> NDArray[np.float32]:
         images = check_images(X, estimator_name=type(self).__name__)
         extraction = self._extraction()
         rows = np.full((len(images), extraction.recipe.n_outputs), np.nan, dtype=np.float32)
         errors: dict[int, ImageDecodeError] = {}
+        _ERRORS[self] = errors
         progress = Progress(len(images), "Embedding", "img", shown=self.verbose, fitting=fitting)
         with extraction, progress:
             for batch in extraction.embed(images):
@@ -251,7 +307,8 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
         if errors:
             warn_of_failures(
                 (errors[position] for position in sorted(errors)),
-                f"{len(errors)} of {len(images)} images could not be decoded; their rows are NaN",
+                f"{len(errors)} of {len(images)} images could not be decoded; their rows are NaN, "
+                "and errors_ lists them all",
             )
         return rows
 
@@ -287,6 +344,7 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
             normalize=bool(self.normalize),
             exact_decode=bool(self.exact_decode),
             dtype=dtype,
+            decoding=self._decoding(),
         )
 
     def _blocks(self, checkpoint: Checkpoint) -> list[int]:
@@ -296,7 +354,7 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
         return [checkpoint.block_index(int(layer)) for layer in layers]
 
     def _preprocessings(self, checkpoint: Checkpoint) -> list[Preprocessing]:
-        base = checkpoint.preprocessing
+        base = replace(checkpoint.preprocessing, crop_mode=self.crop_mode)
         if not self.scales or not all(map(_is_scale, self.scales)):
             raise ValueError(f"scales must be one or more positive numbers, got {self.scales!r}.")
         if self.image_size is not None:

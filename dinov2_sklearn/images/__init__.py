@@ -22,10 +22,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._inputs import check_images
-from ._reading import ImageReader, map_ahead
+from ._reading import ImageReader, map_ahead, warn_of_crops
 from ._references import ImageBytes, ImageDecodeError, ImageRef
 from .decoding import (
     IMAGE_EXTENSIONS,
+    MAX_PIXELS,
     DecodedImage,
     Decoding,
     ImageSource,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IMAGE_EXTENSIONS",
+    "MAX_PIXELS",
     "DecodedImage",
     "Decoding",
     "ImageBytes",
@@ -57,6 +59,7 @@ __all__ = [
     "list_images",
     "load_image",
     "map_ahead",
+    "warn_of_crops",
     "warn_of_failures",
 ]
 

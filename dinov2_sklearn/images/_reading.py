@@ -10,13 +10,21 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ..utils import warn
 from ._references import ImageDecodeError
 from .decoding import DecodedImage, Decoding, ImageSource, decode_image
 from .preprocessing import Preprocessing
 
-__all__ = ["ImageReader", "map_ahead"]
+__all__ = ["ImageReader", "Pictures", "map_ahead", "warn_of_crops"]
 
 _Tasks: TypeAlias = "SimpleQueue[tuple[Future[Any], Any] | None]"
+
+
+class Pictures(list[NDArray[np.uint8]]):
+    """What the model sees of an image, an array (height, width, 3) a size."""
+
+    is_cut = False
+    """Whether the crop hides more than a third of the image, by its shape."""
 
 
 class ImageReader:
@@ -46,18 +54,20 @@ class ImageReader:
         self._min_size = None if None in sizes else max(size for size in sizes if size is not None)
 
     def pictures(
-        self, source: ImageSource | list[NDArray[np.uint8]] | ImageDecodeError
-    ) -> list[NDArray[np.uint8]] | ImageDecodeError:
+        self, source: ImageSource | Pictures | ImageDecodeError
+    ) -> Pictures | ImageDecodeError:
         """Return what the model sees, as one uint8 array (height, width, 3) a size.
 
         What this returned in another process takes the place of an image.
         """
-        if isinstance(source, list):
+        if isinstance(source, Pictures):
             return source
         decoded = self.decode(source)
         if isinstance(decoded, ImageDecodeError):
             return decoded
-        return [preprocessing.to_display(decoded.image) for preprocessing in self.preprocessings]
+        pictures = Pictures(recipe.to_display(decoded.image) for recipe in self.preprocessings)
+        pictures.is_cut = self.preprocessings[0].cuts(*decoded.image.size)
+        return pictures
 
     def decode(self, source: ImageSource | ImageDecodeError) -> DecodedImage | ImageDecodeError:
         """Return the image, before any resizing, with its original size, or why there is none."""
@@ -69,6 +79,15 @@ class ImageReader:
             )
         except ImageDecodeError as error:
             return error
+
+
+def warn_of_crops(n_cut: int, n_images: int) -> None:
+    """Warn that the crop around the middle hides much of most images."""
+    warn(
+        f"Of {n_cut} of {n_images} images the model sees less than two thirds of what it sees of a "
+        "square one: their ends are cut off. Set crop_mode='pad' or 'squash' to embed whole "
+        "pictures, or crop_mode='center' and a filter of this warning if the middle is what counts."
+    )
 
 
 def map_ahead(

@@ -56,12 +56,13 @@ def _workers(pid):
     return [child for child, name in names.items() if b"loky" in name and b"tracker" not in name]
 
 
-def test_images_in_memory_and_limits_reach_the_workers(tiny_dinov2, noise, tmp_path, monkeypatch):
+def test_images_in_memory_and_limits_reach_the_workers(tiny_dinov2, noise, tmp_path):
     content = Path(noise[0]).read_bytes()
     (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
     Image.new("RGB", (100, 100)).save(tmp_path / "large.png")
-    embed = DINOv2Transformer(tiny_dinov2, batch_size=1, device=TWO, on_error="nan")
+    embed = DINOv2Transformer(
+        tiny_dinov2, batch_size=1, device=TWO, on_error="nan", max_pixels=5000
+    )
     with (
         Image.open(tmp_path / "cut.png") as cut,
         pytest.warns(UserWarning, match=r"2 of 3 images"),

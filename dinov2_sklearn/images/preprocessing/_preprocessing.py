@@ -445,9 +445,11 @@ class Preprocessing:
         starts = [max(0, at) for at in corner]
         stops = [min(size[i], corner[i] + canvas[1 - i]) for i in (0, 1)]
         scales = [image.size[i] / size[i] for i in (0, 1)]
-        box = (*(starts[i] * scales[i] for i in (0, 1)), *(stops[i] * scales[i] for i in (0, 1)))
+        left, top, right, bottom = (
+            edges[i] * scales[i] for edges in (starts, stops) for i in (0, 1)
+        )
         pixels = stops[0] - starts[0], stops[1] - starts[1]
-        part = image.resize(pixels, self.resample, box=box)
+        part = image.resize(pixels, self.resample, (left, top, right, bottom))
         return part, (starts[0] - corner[0], starts[1] - corner[1])
 
     def _border(self) -> tuple[int, ...]:
