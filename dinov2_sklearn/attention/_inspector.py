@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ..backbone import BackboneMixin, Checkpoint
-from ..images import MAX_PIXELS, Preprocessing, check_images
+from ..images import Preprocessing, check_images
 from ..utils import Progress, StrOptions, VersionedMixin, fit_context, warn
 from ._maps import AttentionMaps
 from ._outputs import ImageLike, OutputsMixin
@@ -166,7 +166,7 @@ class PatchAttentionInspector(
         crop_mode: str = "center",
         bands: tuple[int, ...] | None = None,
         value_range: str | tuple[float, float] = "auto",
-        max_pixels: int | None = MAX_PIXELS,
+        max_pixels: int | None = 178_956_970,
         truncated: str = "refuse",
         storage_options: Mapping[str, Any] | None = None,
         device: str = "auto",

@@ -66,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> Report:
             f"{str(output)!r} has the extension {output.suffix!r}. Embeddings files are .pt, .npz "
             "or .parquet; a folder of shards has none."
         )
-    paths = list_source(arguments)
+    paths = list_source(arguments, skips=arguments.on_error == "skip")
     if in_file:
         _try_format(output, paths)
     # A file is made from a folder of shards too, which is what survives an interruption.

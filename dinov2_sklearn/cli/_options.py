@@ -95,6 +95,8 @@ class Command:
         self.option("--image-col", str, "NAME", "column of paths in a .csv", default="image_path")
         which = "only files of a folder whose name matches (default: all)"
         self.option("--pattern", str, "GLOB", which, default="*")
+        which = "files and folders to leave out of a folder; may be repeated"
+        self.option("--leave-out", [str], "GLOB", which, default=[])
 
     def add_embeddings(self) -> None:
         """Add where the embeddings are."""
@@ -117,6 +119,17 @@ class Command:
         self.parameter(owner, "dtype", dtypes, None, "precision that the model computes in")
         self.parameter(owner, "batch_size", count, "N", "images that the model sees at once")
         self.parameter(owner, "num_workers", count_or_zero, "N", "threads that decode")
+        modes = ("center", "pad", "squash")
+        what = "the middle of a picture that is no square, or all of it with borders or squashed"
+        self.parameter(owner, "crop_mode", modes, None, what)
+        what = "bands that are red, green and blue, such as 3,2,1, or the one that is grey"
+        self.parameter(owner, "bands", whole_numbers, "N,N,N", what)
+        what = "of more than 8 bits, what is black and what white (default: from each image)"
+        self.parameter(owner, "value_range", two_numbers, "LOW,HIGH", what)
+        what = "larger files are not decoded; 'none' lifts the limit"
+        self.parameter(owner, "max_pixels", count_or_none, "N", what)
+        what = "whether files that end too early are decoded, with a grey rest"
+        self.parameter(owner, "truncated", ("refuse", "accept"), None, what)
 
 
 def given(arguments: argparse.Namespace, owner: str) -> dict[str, Any]:
@@ -147,11 +160,20 @@ def _defaults(owner: str) -> dict[str, Any]:
     return defaults
 
 
-def list_source(arguments: argparse.Namespace) -> "NDArray[np.object_]":
-    """Return the paths of the images that were asked for."""
+def list_source(arguments: argparse.Namespace, *, skips: bool = False) -> "NDArray[np.object_]":
+    """Return the paths of the images that were asked for.
+
+    Where the command skips what cannot be decoded, it skips what a table lists in vain, too.
+    """
     from ..images import list_images
 
-    return list_images(arguments.source, pattern=arguments.pattern, image_col=arguments.image_col)
+    return list_images(
+        arguments.source,
+        pattern=arguments.pattern,
+        exclude=arguments.leave_out,
+        image_col=arguments.image_col,
+        missing="keep" if skips else "raise",
+    )
 
 
 class PrintCompletion(argparse.Action):
@@ -189,6 +211,27 @@ def count(text: str) -> int:
 def count_or_zero(text: str) -> int:
     """Read a whole number of 0 or more."""
     return _whole(text, 0, "whole number of 0 or more")
+
+
+def count_or_none(text: str) -> int | None:
+    """Read a positive whole number, or 'none'."""
+    return None if text.lower() == "none" else count(text)
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Read positive whole numbers with commas between them."""
+    return tuple(count(part) for part in text.split(","))
+
+
+def two_numbers(text: str) -> tuple[float, ...]:
+    """Read numbers with a comma between them."""
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not two numbers such as 0,4095")
+    return values
 
 
 def _whole(text: str, lowest: int, what: str) -> int:

@@ -3,12 +3,15 @@
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._options import Command, Commands, count, given, list_source, show_progress
 from ._report import Report, all_skipped
 
 __all__ = ["add_to"]
+
+if TYPE_CHECKING:
+    from ..attention import PatchAttentionInspector
 
 _INSPECTOR = "attention._inspector.PatchAttentionInspector"
 
@@ -42,12 +45,12 @@ def _run(arguments: argparse.Namespace) -> Report:
     from ..images import ImageDecodeError
     from ..utils import Progress
 
-    paths = list_source(arguments)[: arguments.limit].tolist()
+    paths = list_source(arguments, skips=True)[: arguments.limit].tolist()
     inspector = PatchAttentionInspector(**given(arguments, _INSPECTOR))
     arguments.output.mkdir(parents=True, exist_ok=True)
     skipped: list[dict[str, Any]] = []
     if arguments.pca:  # learns from all images before it draws the first
-        paths, skipped = _split_readable(paths)
+        paths, skipped = _split_readable(paths, inspector)
         if paths:
             inspector.fit(paths)
     targets = list(_targets(paths, arguments.output))
@@ -79,13 +82,15 @@ def _refuse_inputs(targets: list[Path], paths: list[str]) -> None:
             )
 
 
-def _split_readable(paths: list[str]) -> tuple[list[str], list[dict[str, Any]]]:
+def _split_readable(
+    paths: list[str], inspector: "PatchAttentionInspector"
+) -> tuple[list[str], list[dict[str, Any]]]:
     from ..images import ImageDecodeError, load_image
 
     readable, skipped = [], []
     for path in paths:
         try:
-            load_image(path)
+            load_image(path, decoding=inspector._decoding())
             readable.append(path)
         except ImageDecodeError as error:
             skipped.append({"image_id": path, "cause": error.reason})

@@ -95,7 +95,8 @@ class Extraction:
         for batch in self._compute([firsts[i] for i in todo]):
             n_decoded, n_cut = n_decoded + batch.crops[0], n_cut + batch.crops[1]
             yield from self._checked(_spread(batch.at(todo), places))
-        if 2 * n_cut > n_decoded and not self._told_of_crops:
+        # Of one image, whoever asked for it knows.
+        if n_decoded > 1 and 2 * n_cut > n_decoded and not self._told_of_crops:
             self._told_of_crops = True
             warn_of_crops(n_cut, n_decoded)
 

@@ -13,7 +13,6 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from ..backbone import BackboneMixin, Checkpoint
 from ..images import (
-    MAX_PIXELS,
     ImageDecodeError,
     Preprocessing,
     check_images,
@@ -169,7 +168,7 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
         crop_mode: str = "center",
         bands: tuple[int, ...] | None = None,
         value_range: str | tuple[float, float] = "auto",
-        max_pixels: int | None = MAX_PIXELS,
+        max_pixels: int | None = 178_956_970,
         truncated: str = "refuse",
         storage_options: Mapping[str, Any] | None = None,
         verbose: bool = False,

@@ -40,9 +40,13 @@ EXTRACT_ALL = (
     "extract --input list.csv --image-col file --output all.npz --model {model} --revision main "
     "--image-size 42 --device cpu,cpu --dtype float32 --batch-size 2 --num-workers 1 --layer 0 "
     "--layer -1 --pooling cls_mean --normalize --cache cache --on-error raise --shard-size 4 "
-    "--json --quiet"
+    "--crop-mode squash --bands 1,2,3 --value-range 0,4095 --max-pixels 9000000 "
+    "--truncated accept --json --quiet"
 )
-EXTRACT = "extract --input photos --pattern *.png --output shards --model {model} --json"
+EXTRACT = (
+    "extract --input photos --pattern *.png --leave-out *.gif --output shards --model {model} "
+    "--json"
+)
 MAP = (
     "visualize --embeddings all.npz --output map.png --n-clusters 3 --n-neighbors 5 --min-dist 0.2 "
     "--metric euclidean --title Birds --width 4 --height 3 --dpi 50 --dot-size 20 "
@@ -70,12 +74,14 @@ DEDUPE = (
 ONE_OF_EACH = "select --embeddings all.npz --output one.csv --n 2 --dedupe 0.99 --json"
 PATCHES = (
     "patches --images photos --pattern *.png --output attention --model {model} --revision main "
-    "--layer 1 --head 0 --limit 2 --image-size 56 --device cpu --dtype float32 --batch-size 1 "
-    "--num-workers 0 --json --quiet"
+    "--crop-mode pad --bands 3,2,1 --value-range 0,4095 --max-pixels none --truncated accept "
+    "--leave-out *.gif --layer 1 --head 0 --limit 2 --image-size 56 --device cpu --dtype float32 "
+    "--batch-size 1 --num-workers 0 --json --quiet"
 )
 ROLLOUT = "patches --images list.csv --image-col file --output rollout --model {model} --rollout"
 PCA = "patches --images photos --output pca --model {model} --pca"
 RUN = "run pipe.joblib --input list.csv --image-col file --pattern * --output night --json --quiet"
+RUN_PNG = "run pipe.joblib --input photos --leave-out bad.png --leave-out *.jpg --output pngs"
 ALL = [
     EXTRACT_ALL,
     EXTRACT,
@@ -90,6 +96,7 @@ ALL = [
     ROLLOUT,
     PCA,
     RUN,
+    RUN_PNG,
 ]
 # Run in tests/test_demo.py.
 DEMO = "demo --output demo --n 24 --json --quiet"
@@ -217,6 +224,8 @@ def test_pipeline_of_yesterday(desk, run):
     )
     projector = UMAPProjector(n_neighbors=3)
     joblib.dump(Pipeline([("embed", embed), ("map", projector)]).fit(paths), "pipe.joblib")
+    run(RUN_PNG)
+    assert load_embeddings("pngs/output.npz").embeddings.shape == (5, 2)
     run(RUN)
     assert load_embeddings("night/output.npz").embeddings.shape == (10, 2)
 
