@@ -40,10 +40,13 @@ def add_to(commands: Commands) -> None:
     parameter("n_clusters", count, "K", "clusters to look for (default: by the data)")
     parameter("fps_ratio", share, "SHARE", "hybrid's share of far picks")
     parameter("min_distance", distance, "D", "no two picks are nearer to each other than this")
-    which = "give each group its share of the picks: 'folder' is where an image lies"
+    which = "give each group its share of the picks: a column of --table, or 'folder', where an "
+    which += "image lies"
     command.option("--group-by", str, "NAME", which)
     what = "shares in proportion to the groups' sizes, or equal ones"
     parameter("group_balance", ("proportional", "equal"), None, what)
+    command.option("--table", Path, "FILE", "a .csv whose other columns travel with the picks")
+    command.option("--image-col", str, "NAME", "its column of paths", default="image_path")
     parameter("metric", ("euclidean", "cosine"), None, "distance between embeddings")
     parameter("random_state", int, "N", "of what is random", flag="--seed")
     which = "pick at most one of images that are nearly the same: cosine from which they are"
@@ -63,7 +66,7 @@ def add_to(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> Report:
     from ..selection import DiversitySampler, copy_images, write_selection
 
-    inputs = [arguments.embeddings, *arguments.exclude]
+    inputs = [arguments.embeddings, *arguments.exclude, *filter(None, [arguments.table])]
     check_output(arguments.output, *inputs)
     check_sheet(arguments, arguments.output, *inputs)
     rows, paths, numbers, model_name, skipped = load(arguments.embeddings)
@@ -114,8 +117,10 @@ def _run(arguments: argparse.Namespace) -> Report:
 
 
 def _columns(arguments: argparse.Namespace, paths: list[str]) -> dict[str, list[str]]:
-    """Return what images are grouped by."""
+    """Return what is known of each image: the columns of --table, and its folder for groups."""
     columns: dict[str, list[str]] = {}
+    if arguments.table is not None:
+        columns = _read_table(arguments.table, arguments.image_col, paths)
     by = arguments.group_by
     if by == "folder" and by not in columns:
         columns[by] = [_folder(path) for path in paths]
@@ -123,6 +128,22 @@ def _columns(arguments: argparse.Namespace, paths: list[str]) -> dict[str, list[
         known = ", ".join(map(repr, ["folder", *columns]))
         raise ValueError(f"--group-by {by!r} is not known of the images, only {known}.")
     return columns
+
+
+def _read_table(file: Path, image_col: str, paths: list[str]) -> dict[str, list[str]]:
+    """Return the columns of a table, a value for each of the images."""
+    from ..images.sources import read_table
+    from ..selection.files import find_rows
+
+    listed, columns = read_table(str(file), image_col)
+    found = find_rows(paths, listed)
+    missing = [path for path, rows in zip(paths, found, strict=True) if not rows]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of the {len(paths)} embedded images are not in --table {str(file)!r}, "
+            f"the first of them {missing[0]!r}."
+        )
+    return {name: [values[rows[0]] for rows in found] for name, values in columns.items()}
 
 
 def _folder(path: str) -> str:

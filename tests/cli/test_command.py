@@ -64,7 +64,7 @@ AGAIN = (
 )
 GROUPS = (
     "select --embeddings all.npz --output groups.csv --n 4 --strategy coverage --min-distance 0 "
-    "--group-by folder --group-balance equal --json"
+    "--table cameras.csv --image-col file --group-by camera --group-balance equal --json"
 )
 DEDUPE = (
     "dedupe --embeddings all.npz --output duplicates.csv --min-similarity 0.99 --linkage complete "
@@ -180,9 +180,15 @@ def test_a_round_of_work(desk, run):
     again = load_selection("more.json", embeddings.image_ids, root=".")
     assert [embeddings.image_ids[row] for row in again] == more["picks"]
 
+    ids = embeddings.image_ids
+    cameras = [f"{path},{'north' if i < 8 else 'south'}" for i, path in enumerate(ids)]
+    Path("cameras.csv").write_text("\n".join(["file,camera", *cameras[::-1]]))
     grouped = run(GROUPS)
     assert 0 < grouped["representation"] < 1
-    assert read_selection("groups.csv").columns == {"folder": ["photos"] * 4}
+    chosen = read_selection("groups.csv")
+    assert sorted(chosen.columns["camera"]) == ["north", "north", "south", "south"]
+    lines = zip(chosen.paths, chosen.columns["camera"], strict=True)
+    assert {",".join(line) for line in lines} <= set(cameras)
 
     run(MAP)
     with Image.open("map.png") as picture:

@@ -111,6 +111,14 @@ def desk(tmp_path, monkeypatch):
             "select --embeddings good.npz --output a.csv --n 3 --group-by camera",
             "'camera' is not known of the images, only 'folder'",
         ),
+        (
+            "select --embeddings good.npz --output a.csv --n 3 --table column.csv --image-col path",
+            "20 of the 20 embedded images are not in --table 'column.csv'.*'0.jpg'",
+        ),
+        (
+            "select --embeddings good.npz --output a.csv --n 3 --table column.csv",
+            "no column 'image",
+        ),
         ("visualize --embeddings missing.npz --output a.png", "no embeddings file"),
         ("visualize --embeddings good.npz --output a.doc", "doc"),
         ("visualize --embeddings good.npz --output a.png --interactive", "writes a .html"),

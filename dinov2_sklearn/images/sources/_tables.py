@@ -28,6 +28,7 @@ __all__ = [
     "read_csv",
     "read_frame",
     "read_listing",
+    "read_table",
     "read_txt",
 ]
 
@@ -95,6 +96,18 @@ def read_txt(path: str, raw: bytes, missing: str) -> list[str]:
 
 def read_csv(path: str, raw: bytes, image_col: str, missing: str) -> list[str]:
     """Return a column's paths of a file with a header; see `list_images`."""
+    return _existing_below(path, _parse(path, raw, image_col)[image_col], missing)
+
+
+def read_table(path: str, image_col: str) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the paths in a file with a header, and its other columns."""
+    with ImageRef(path).open() as file:
+        columns = _parse(path, file.read(), image_col)
+    return _existing_below(path, columns.pop(image_col), "keep"), columns
+
+
+def _parse(path: str, raw: bytes, image_col: str) -> dict[str, list[str]]:
+    """Return the columns of a file with a header, in whose one every row has a path."""
     text = _text(raw)
     with _long_fields():
         delimiter = _find_delimiter(text, image_col)
@@ -117,7 +130,8 @@ def read_csv(path: str, raw: bytes, image_col: str, missing: str) -> list[str]:
         raise ValueError(
             f"No path in the column {image_col!r} of {path!r}: {_some(empty, 'line')}."
         )
-    return _existing_below(path, [row[column] for _, row in rows], missing)
+    # A line that ends early has no value in the last columns.
+    return {name: ["".join(row[i : i + 1]) for _, row in rows] for i, name in enumerate(header)}
 
 
 @contextmanager
