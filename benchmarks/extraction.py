@@ -37,8 +37,8 @@ SMALL, BIG = "small images", "12-megapixel JPEGs"
 
 
 def images(folder: Path, quick: bool) -> dict[str, list[str]]:
-    small = [str(path) for path in make_images(folder / "small", 8 if quick else 64)]
-    return {SMALL: small, BIG: enlarge(small[: 4 if quick else 32], folder / "big")}
+    small = [str(path) for path in make_images(folder / "small", 4 if quick else 64)]
+    return {SMALL: small, BIG: enlarge(small[: 2 if quick else 32], folder / "big")}
 
 
 def make_images(folder: Path, n_images: int) -> list[Path]:

@@ -52,7 +52,7 @@ autodoc_default_options = {
     # What scikit-learn, torch and Python give is described there.
     "inherited-members": "BaseEstimator, TransformerMixin, OneToOneFeatureMixin, "
     "ClassNamePrefixFeaturesOutMixin, _SetOutputMixin, _MetadataRequester, Dataset, Exception",
-    "exclude-members": "set_fit_request",
+    "exclude-members": "set_fit_request, set_partial_fit_request",
 }
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
