@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import math
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -203,14 +204,23 @@ def show_progress(arguments: argparse.Namespace) -> bool:
     return not arguments.quiet and sys.stderr.isatty()
 
 
-def count(text: str) -> int:
-    """Read a positive whole number."""
-    return _whole(text, 1, "positive whole number")
+def _reader(kind: type, lowest: float, highest: float, what: str) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {what}")
+        return value
+
+    return read
 
 
-def count_or_zero(text: str) -> int:
-    """Read a whole number of 0 or more."""
-    return _whole(text, 0, "whole number of 0 or more")
+count = _reader(int, 1, math.inf, "positive whole number")
+count_or_zero = _reader(int, 0, math.inf, "whole number of 0 or more")
+share = _reader(float, 0, 1, "number from 0 to 1")
+distance = _reader(float, 0, sys.float_info.max, "number of 0 or more")
 
 
 def count_or_none(text: str) -> int | None:
@@ -232,36 +242,6 @@ def two_numbers(text: str) -> tuple[float, ...]:
     if len(values) != 2:
         raise argparse.ArgumentTypeError(f"{text!r} is not two numbers such as 0,4095")
     return values
-
-
-def _whole(text: str, lowest: int, what: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = lowest - 1
-    if value < lowest:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a {what}")
-    return value
-
-
-def share(text: str) -> float:
-    """Read a number from 0 to 1."""
-    return _number(text, 1, "number from 0 to 1")
-
-
-def distance(text: str) -> float:
-    """Read a number of 0 or more."""
-    return _number(text, sys.float_info.max, "number of 0 or more")
-
-
-def _number(text: str, highest: float, what: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= highest:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a {what}")
-    return value
 
 
 def count_or_share(text: str) -> int | float:
