@@ -61,7 +61,7 @@ class ImageBytes:
     --------
     >>> from dinov2_sklearn.images import ImageBytes
     >>> ImageBytes(b"not an image", "a.jpg").digest.hex()[:8]
-    '52ad84bf'
+    'e3924879'
     """
 
     content: bytes = field(repr=False)
@@ -69,8 +69,23 @@ class ImageBytes:
 
     @cached_property
     def digest(self) -> bytes:
-        """Twenty bytes that tell this content from any other."""
-        return hashlib.blake2b(self.content, digest_size=20).digest()
+        """Twenty bytes that tell this content from any other.
+
+        Where 0.1.0 may have decoded it otherwise, they also differ from those under which 0.1.0
+        has cached a row.
+        """
+        person = b"" if _decodes_as_ever(self.content) else b"0.2.0"
+        return hashlib.blake2b(self.content, digest_size=20, person=person).digest()
+
+
+def _decodes_as_ever(content: bytes) -> bool:
+    """Whether an image has 8 bits and no alpha, so that no rule for it has changed since 0.1.0."""
+    if content[:8] == b"\x89PNG\r\n\x1a\n":
+        bits, colours = content[24:25], content[25:26]
+        return bits < b"\x10" and colours in (b"\0", b"\2", b"\3")
+    if content[:2] == b"BM":
+        return content[28:30] < b"\x20"
+    return content[:2] == b"\xff\xd8" or content[:4] == b"GIF8" or content[12:16] == b"VP8 "
 
 
 @dataclass(frozen=True, slots=True)

@@ -373,7 +373,8 @@ def _absolute(path: str) -> bytes:
 
 
 def _signature(stamp: Any) -> str:
-    return ",".join(map(str, stamp or ()))
+    # The version of the digests: those of 0.1.0 knew no images that are decoded otherwise since.
+    return ",".join(map(str, (2, *(stamp or ()))))
 
 
 def _is_recent(stamp: Any) -> bool:

@@ -261,7 +261,8 @@ def _select(root: str, files: Iterable[str], choice: _Choice, what: str) -> list
             f"{_installable(others)}"
         )
     if others.keys() - _COMPANIONS:
-        counts = ", ".join(f"{count} {kind}" for kind, count in others.most_common())
+        by_count = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+        counts = ", ".join(f"{count} {kind}" for kind, count in by_count)
         warn(
             f"{others.total()} files in {what} are no images that can be read here, and are left "
             f"out: {counts}.{_installable(others)}"
