@@ -21,6 +21,7 @@ _HOMES = {
     "NearDuplicates": "duplicates",
     "NearDuplicatesDisplay": "duplicates",
     "ProjectionDisplay": "projection",
+    "RepresentationDisplay": "selection",
     "UMAPProjector": "projection",
     "contact_sheet": "drawing",
     "extract_to_shards": "extraction",
@@ -32,6 +33,7 @@ _HOMES = {
     "load_patch_features": "attention",
     "make_demo_images": "datasets",
     "open_shards": "io",
+    "optimality_gap": "selection",
     "projection_report": "projection",
     "save_embeddings": "io",
     "selection_report": "selection",
@@ -50,6 +52,7 @@ __all__ = [
     "NearDuplicatesDisplay",
     "PatchAttentionInspector",
     "ProjectionDisplay",
+    "RepresentationDisplay",
     "UMAPProjector",
     "contact_sheet",
     "extract_to_shards",
@@ -61,6 +64,7 @@ __all__ = [
     "load_selection",
     "make_demo_images",
     "open_shards",
+    "optimality_gap",
     "projection_report",
     "save_embeddings",
     "selection_report",
@@ -88,7 +92,13 @@ if TYPE_CHECKING:
         save_embeddings,
     )
     from .projection import ProjectionDisplay, UMAPProjector, projection_report
-    from .selection import DiversitySampler, load_selection, selection_report
+    from .selection import (
+        DiversitySampler,
+        RepresentationDisplay,
+        load_selection,
+        optimality_gap,
+        selection_report,
+    )
 
 
 def __getattr__(name: str) -> Any:

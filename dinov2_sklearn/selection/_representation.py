@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
-from ..neighbors import RowSubset, for_each, nearest, pair_sq_distances, row_blocks
+from ..neighbors import Rows, RowSubset, for_each, nearest, pair_sq_distances, row_blocks
 from .strategies import Pool, Subset
 
-__all__ = ["cost_of_best_row", "describe_cover", "share_taken_away"]
+__all__ = ["cost_of_best_row", "describe_cover", "share_represented", "share_taken_away"]
 
 # Rows times picks whose distances are compared for the costs of all prefixes; of more rows every
 # so-manyth is taken.
@@ -91,12 +91,7 @@ def _costs_of_prefixes(
 
 def cost_of_best_row(pool: Pool, subset: Subset) -> float:
     """Say what the rows cost with one pick, the row nearest to their mean."""
-    rows = np.flatnonzero(pool.mass > 0)
-    mass = pool.mass[rows]
-    parts = row_blocks(len(rows), pool.X.shape[1])
-    mean = sum(mass[part] @ pool.X[rows[part]].astype(np.float64) for part in parts) / mass.sum()
-    sq_distances = np.concatenate([pair_sq_distances(pool.X[rows[part]], mean) for part in parts])
-    best = float(mass @ sq_distances + mass.sum() * sq_distances.min())
+    best = _cost_of_best_row(pool.X, pool.mass)
     if subset.costs is not None and len(subset.costs) and not len(pool.labelled_rows()):
         # The same number, if the best row could be picked; now without rounding between.
         first = float(subset.costs[0])
@@ -104,6 +99,32 @@ def cost_of_best_row(pool: Pool, subset: Subset) -> float:
     return best
 
 
+def _cost_of_best_row(X: Rows, mass: NDArray[np.float64]) -> float:
+    rows = np.flatnonzero(mass > 0)
+    mass = mass[rows]
+    parts = row_blocks(len(rows), X.shape[1])
+    sums = np.empty((len(parts), X.shape[1]))
+    sq_distances = np.empty(len(rows))
+
+    def add(i: int) -> None:
+        sums[i] = mass[parts[i]] @ X[rows[parts[i]]].astype(np.float64)
+
+    for_each(add, range(len(parts)))
+    mean = sums.sum(axis=0) / mass.sum()
+
+    def measure(part: slice) -> None:
+        sq_distances[part] = pair_sq_distances(X[rows[part]], mean)
+
+    for_each(measure, parts)
+    return float(mass @ sq_distances + mass.sum() * sq_distances.min())
+
+
+def share_represented(X: Rows, sq_distances: NDArray[np.float64]) -> float:
+    """Say how much of the spread is taken away, by distances to the nearest pick."""
+    spread = _cost_of_best_row(X, np.ones(len(X)))
+    return float(share_taken_away(np.array([sq_distances.sum()]), spread)[0])
+
+
 def share_taken_away(costs: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
-    """1 - costs / spread; all of it where there is no spread."""
+    """Return 1 - costs / spread; all of it where there is no spread."""
     return 1 - costs / spread if spread > 0 else np.ones(len(costs))

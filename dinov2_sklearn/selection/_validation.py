@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["check_n_samples", "check_weights"]
+__all__ = ["check_metric", "check_n_samples", "check_weights"]
+
+
+def check_metric(metric: str) -> str:
+    """Return the name of a metric, if it is one."""
+    if metric not in ("euclidean", "cosine"):
+        raise ValueError(f"metric must be one of ('euclidean', 'cosine'). Got {metric!r}.")
+    return metric
 
 
 def check_n_samples(n_samples: Any, n_candidates: int, owner: str) -> int:
@@ -24,7 +31,9 @@ def check_n_samples(n_samples: Any, n_candidates: int, owner: str) -> int:
     return max(1, round(float(n_samples) * n_candidates))
 
 
-def check_weights(weights: Any, n_rows: int, labelled: NDArray[np.intp]) -> NDArray[np.float64]:
+def check_weights(
+    weights: Any, n_rows: int, labelled: NDArray[np.intp], *, scaled: bool = True
+) -> NDArray[np.float64]:
     """Return `weights` as a float64 array of `n_rows` finite, non-negative shares of the largest.
 
     Some row that is not `labelled` must have a positive weight.
@@ -43,4 +52,4 @@ def check_weights(weights: Any, n_rows: int, labelled: NDArray[np.intp]) -> NDAr
     if not np.delete(weights, labelled).any() and len(labelled) < n_rows:
         raise ValueError("weights are zero for every row that can be picked.")
     # Only their ratios matter; as shares of the largest they stay finite in float32 too.
-    return weights / weights.max()
+    return weights / weights.max() if scaled else weights

@@ -1,5 +1,6 @@
 """How rows are picked: functions of arrays that know nothing of estimators."""
 
+from ._coverage import cover
 from ._pool import Pool, Subset
 from ._strategies import STRATEGIES, Strategy, pick_by_group, pick_fps, users_strategy
 
@@ -8,6 +9,7 @@ __all__ = [
     "Pool",
     "Strategy",
     "Subset",
+    "cover",
     "pick_by_group",
     "pick_fps",
     "users_strategy",
