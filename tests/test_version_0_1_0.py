@@ -113,3 +113,16 @@ def test_pickled_projector():
     loaded, saved = _load("projector"), np.load(OLD / "rows.npz")
     np.testing.assert_array_equal(loaded.transform(saved["X"]), saved["coords"])
     np.testing.assert_allclose(loaded.transform(saved["X"][:5] + 0.01), saved["placed"], atol=1e-3)
+
+
+def test_sampler_picks_as_before():
+    old = np.load(OLD / "rows.npz")
+    with pytest.warns(PickleVersionWarning):
+        sampler = joblib.load(OLD / "sampler.joblib")
+    # What was named "hybrid" then has another name now.
+    assert sampler.get_params()["strategy"] == "typical"
+    np.testing.assert_array_equal(sampler.selected_indices_, old["selected"])
+    np.testing.assert_array_equal(sampler.transform(old["X"]), old["X"][sampler.support_])
+    assert sampler.predict(old["X"][old["selected"]]).tolist() == list(range(10))
+    sampler.partial_fit(old["X"] + 100)
+    assert len(sampler.representatives_) == 20

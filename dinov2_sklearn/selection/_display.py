@@ -135,7 +135,8 @@ class RepresentationDisplay(SavableFigureMixin):
         (self.line_,) = ax.plot(picks, self.representation, **options)
         self.bound_line_ = None
         if self.bound is not None:
-            style = {"color": self.line_.get_color(), "linestyle": "--", "linewidth": 1}
+            color = self.line_.get_color()
+            style: dict[str, Any] = {"color": color, "linestyle": "--", "linewidth": 1}
             label = "no choice can exceed"
             (self.bound_line_,) = ax.plot(picks, self.bound, label=label, **style)
         ax.set(xlabel="Picks", ylabel="Share of the spread taken away", ylim=(None, 1))

@@ -73,9 +73,9 @@ class DiversitySampler(
         "typical", None chooses one flat k-means with a cluster a typical pick while rows times
         clusters stay below ten million, and a number asks for two levels: k-means into that many
         clusters and again inside each of them.
-    fps_ratio : float, default=0.3
-        Share of the picks of "hybrid" and "typical", rounded, that are farthest points; from 0
-        to 1 (the same as "fps").
+    fps_ratio : float, default=0.15
+        Share of the picks of "hybrid" and "typical", rounded down, that are farthest points; from
+        0 to 1 (the same as "fps").
     fps_scope : {"global", "cluster"}, default="global"
         Whether these far picks are sought over all rows, or cluster by cluster with a quota in
         proportion to its spread.
@@ -237,7 +237,7 @@ class DiversitySampler(
         *,
         strategy: str | Callable[..., ArrayLike] = "hybrid",
         n_clusters: int | None = None,
-        fps_ratio: float = 0.3,
+        fps_ratio: float = 0.15,
         fps_scope: str = "global",
         min_distance: float = 0.0,
         group_balance: str = "proportional",

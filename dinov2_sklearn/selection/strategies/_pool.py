@@ -88,7 +88,7 @@ class Pool:
     min_sq_distance: float = 0.0
     raw: NDArray | None = None
     n_clusters: int | None = None
-    fps_ratio: float = 0.3
+    fps_ratio: float = 0.15
     fps_scope: str = "global"
 
     @cached_property
@@ -97,6 +97,10 @@ class Pool:
         usable = self.candidates.copy()
         usable[self.preselected] = True
         return usable
+
+    def count_far(self, n_picks: int) -> int:
+        """Say how many of the picks are far ones: a small budget goes to what is common."""
+        return int(self.fps_ratio * n_picks + 1e-9)
 
     def labelled_rows(self) -> NDArray:
         """Rows that picks keep away from: those elsewhere, and the preselected ones."""

@@ -47,7 +47,12 @@ def pick_cluster(pool: Pool, n_picks: int) -> Subset:
     for members, quota in zip(members_of(labels[order]), quotas, strict=False):
         if quota:
             drawn.append(_keep_apart(pool, order[members], int(quota), drawn))
-    return Subset(interleave(drawn), labels)
+    picks = interleave(drawn)
+    if len(picks) < n_picks:  # some clusters have too few rows that keep their distance
+        rest = order[~np.isin(order, picks)]
+        more = _keep_apart(pool, rest, n_picks - len(picks), [picks])
+        picks = np.concatenate([picks, more])
+    return Subset(picks, labels)
 
 
 def pick_coverage(pool: Pool, n_picks: int, *, n_bounds: int | None = None) -> Subset:
@@ -93,7 +98,7 @@ def _with_cover(pool: Pool, rows: NDArray[np.intp], found: Cover) -> Subset:
 
 def pick_hybrid(pool: Pool, n_picks: int) -> Subset:
     """Rows that cover most of the others first, then the rows farthest from all of them."""
-    n_far = round(pool.fps_ratio * n_picks)
+    n_far = pool.count_far(n_picks)
     covering = Subset(np.empty(0, dtype=np.intp))
     if n_far < n_picks:
         covering = pick_coverage(pool, n_picks - n_far, n_bounds=n_picks)
@@ -102,7 +107,7 @@ def pick_hybrid(pool: Pool, n_picks: int) -> Subset:
 
 def pick_typical(pool: Pool, n_picks: int) -> Subset:
     """Rows nearest the centroids of k-means, then the rows farthest from all of them."""
-    n_far = round(pool.fps_ratio * n_picks)
+    n_far = pool.count_far(n_picks)
     typical, labels = pick_typical_rows(pool, n_picks - n_far)
     rows = _keep_apart(pool, typical.indices, len(typical.indices))
     subset = _followed_by_far(
