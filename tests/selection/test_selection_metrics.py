@@ -73,10 +73,12 @@ def test_prints_as_a_table_and_becomes_a_dict(X):
     report = selection_report(X, [0, 1, 2], ["cat"] * 59 + ["dog"])
     lines = str(report).splitlines()
     assert lines[0] == "3 of 60 rows, euclidean distance"
-    assert len({len(line) for line in lines[1:]}) == 1
+    assert len({len(line) for line in lines[1:-1]}) == 1
     assert f"{report.selection.covering_radius:.4g}" in lines[2]
-    assert "classes covered" in lines[-1]
-    assert "0.5" in lines[-1].split()
+    assert "classes covered" in lines[-3]
+    assert "0.5" in lines[-3].split()
+    share = f"{report.selection.representation:.0%}"
+    assert lines[-1] == f"these 3 rows take away {share} of the spread"
     unlabelled = selection_report(X, [0, 1, 2])
     assert "classes covered" not in str(unlabelled)
     values = unlabelled.to_dict()
