@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 PARTS = {
     "extraction": ("throughput", "fidelity", "caching", "memory"),
     "projection": ("fit", "transform", "held-out", "page"),
+    "duplicates": ("exact", "speed", "million", "peers"),
     "selection": ("speed", "million", "evidence", "ratio", "order"),
     "attention": ("speed", "memory"),
     "ray_extraction": ("overhead", "decoding", "two-levels"),

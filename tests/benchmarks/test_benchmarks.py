@@ -60,6 +60,12 @@ def rows_of(lines_of):
         ("extraction/memory", 1, "peak memory, 60 images through shards, beyond that of 20"),
         ("projection/transform", 3, "pickle of 4 x 384: umap-learn"),
         ("projection/page", 4, "page for 50 images, thumbnails of 64 px"),
+        (
+            "duplicates/exact",
+            8,
+            "noise, 3,000 x 384, 3,000 rows beside all: pairs in different groups",
+        ),
+        ("duplicates/million", 6, "noise: rethreshold(0.98)"),
         ("selection/million", 4, "peak memory of all of these, beyond the data"),
         ("attention/memory", 2, "the same of the whole process"),
         ("ray_extraction/decoding", 2, "decoding alone, one core, JPEGs of 400 x 300"),
