@@ -15,7 +15,7 @@ from sklearn.metrics import euclidean_distances
 
 from ._distances import absolute_error, relative_error
 from ._forest import Forest, Pairs, spans
-from ._geometry import Rows, exact_rows, row_blocks
+from ._geometry import Rows, RowSubset, exact_rows, row_blocks
 from ._threads import for_each
 
 __all__ = ["within"]
@@ -25,7 +25,7 @@ _SMALL = 2048
 # Rows of one product, and the rows that they are compared with.
 _TILE = (512, 2048)
 # Rows whose comparisons are one piece of work, and cells whose neighbours are sought together.
-_PART, _CELL_GROUP = 4096, 32
+_PART, _CELL_GROUP = 4096, 64
 # Rows that principal axes are learned from, rows that tell what they would save, and rows that
 # the center of a cell is learned from.
 _TRAIN, _SAMPLE, _CELL_TRAIN = 20_000, 1024, 32
@@ -128,17 +128,19 @@ class _Join:
         self._radius = float(np.sqrt(max_sq_distance))
         self._relative = relative_error(X.dtype, X.shape[1])
         self._absolute = absolute_error(X.dtype, X.shape[1])
-        shadow = _cast(X, self._radius, n_jobs)
-        centers = shadow.rows[:1]
-        if len(X) > _SMALL:
-            centers = _centers(shadow, self._radius)
-        labels = _labels(shadow, centers, n_jobs)
+        mean, shadow = _cast(X, self._radius, n_jobs)
+        centers = _centers(X, mean, self._radius) if len(X) > _SMALL else None
+        labels = np.zeros(len(X), dtype=np.int32)
+        if centers is not None:
+            labels = _labels(X, mean, centers, n_jobs)
         self._order = np.lexsort((shadow.rows[:, -2], labels))
         self._shadow = shadow = shadow.at(self._order)
-        self._starts = np.searchsorted(labels[self._order], np.arange(len(centers) + 1))
+        n_cells = 1 if centers is None else len(centers)
+        self._starts = np.searchsorted(labels[self._order], np.arange(n_cells + 1))
         self._cells = None
-        if len(centers) > 1:
-            self._cells = _Cells(shadow, centers, self._starts, self._radius)
+        if centers is not None:
+            rows = RowSubset(X, self._order)
+            self._cells = _Cells(rows, mean, centers, self._starts, self._radius)
         self._lengths = np.sqrt(shadow.rows[:, -2])
 
     def share_out(self) -> list[list[_Part]]:
@@ -292,8 +294,22 @@ def _rounded_up(value: Any, dtype: np.dtype) -> Any:
     return np.nextafter(np.asarray(value).astype(dtype), dtype.type(np.inf))
 
 
-def _cast(X: Rows, radius: float, n_jobs: int | None) -> _Shadow:
-    """Cast the shadow of rows on as many of their principal axes as make the search cheap."""
+def _centred(X: Rows, rows: slice, mean: NDArray[np.float64]) -> _Shadow:
+    """Read some rows as a shadow in all features."""
+    block = exact_rows(X, rows)
+    block -= mean
+    rows_out = np.ones((block.shape[0], block.shape[1] + 2), dtype=X.dtype)
+    rows_out[:, :-2] = block
+    sq_lengths = np.einsum("ij,ij->i", block, block)
+    rows_out[:, -2] = sq_lengths
+    return _Shadow(rows_out, 2 * np.finfo(X.dtype).eps * np.sqrt(sq_lengths))
+
+
+def _cast(X: Rows, radius: float, n_jobs: int | None) -> tuple[NDArray[np.float64], _Shadow]:
+    """Cast the shadow of rows on as many of their principal axes as make the search cheap.
+
+    Return the point that it is centred on as well.
+    """
     n, d = X.shape
     train = np.random.RandomState(0).choice(n, min(n, _TRAIN), replace=False)
     sample = exact_rows(X, np.sort(train))
@@ -320,7 +336,7 @@ def _cast(X: Rows, radius: float, n_jobs: int | None) -> _Shadow:
         rows[part, -2] = np.einsum("ij,ij->i", rounded, rounded)
 
     for_each(cast, row_blocks(n, d), n_jobs)
-    return _Shadow(rows, slack)
+    return mean, _Shadow(rows, slack)
 
 
 def _axes(sample: NDArray[np.float64], radius: float) -> NDArray[np.float64] | None:
@@ -330,51 +346,58 @@ def _axes(sample: NDArray[np.float64], radius: float) -> NDArray[np.float64] | N
     kept = sample[:_SAMPLE] @ axes
     norms = np.einsum("ij,ij->i", kept, kept)
     sq_distances = np.zeros((len(kept), len(kept)))
-    best, cheapest = None, float(d + _LOOK_COST)
+    every_distance = euclidean_distances(kept, squared=True)
+    best, cheapest = None, _cost(d, every_distance, radius, d)
     for low, high in pairwise([0, *(w for w in _WIDTHS if w < d)]):
         part = kept[:, low:high]
         sq_distances += euclidean_distances(part, squared=True)
         norms = norms - np.einsum("ij,ij->i", part, part)
         rest = np.sqrt(np.maximum(norms, 0))
-        near = np.mean(sq_distances + (rest[:, None] - rest) ** 2 <= radius**2) - 1 / len(kept)
-        cost = high + _LOOK_COST + min(_SETTLE_COST * near, d + _LOOK_COST)
+        cost = _cost(high, sq_distances + (rest[:, None] - rest) ** 2, radius, d)
         if cost < cheapest:
             best, cheapest = axes[:, :high], cost
     return best
 
 
-def _labels(shadow: _Shadow, centers: NDArray, n_jobs: int | None) -> NDArray[np.int32]:
+def _cost(width: int, sq_distances: NDArray, radius: float, d: int) -> float:
+    """Estimate what a pair of rows costs in so many features, by the distances of a sample."""
+    near = np.mean(sq_distances <= radius**2) - 1 / len(sq_distances)
+    return width + _LOOK_COST + min(_SETTLE_COST * float(near), d + _LOOK_COST)
+
+
+def _labels(
+    X: Rows, mean: NDArray[np.float64], centers: NDArray, n_jobs: int | None
+) -> NDArray[np.int32]:
     """Label each row with a center that is near."""
-    labels = np.zeros(len(shadow.rows), dtype=np.int32)
+    labels = np.zeros(len(X), dtype=np.int32)
     right = _transposed(centers)
 
     def label(part: slice) -> None:
-        labels[part] = (shadow.rows[part] @ right).argmin(axis=1)
+        labels[part] = (_centred(X, part, mean).rows @ right).argmin(axis=1)
 
-    if len(centers) > 1:
-        for_each(label, row_blocks(len(labels), max(right.shape)), n_jobs)
+    for_each(label, row_blocks(len(labels), max(right.shape)), n_jobs)
     return labels
 
 
-def _centers(shadow: _Shadow, radius: float) -> NDArray:
-    """Return centers of cells, or one row where cells would save too little."""
-    n = len(shadow.rows)
-    n_cells = isqrt(n)
-    draw = np.random.RandomState(0).permutation(n)[: n_cells * _CELL_TRAIN]
-    sample = shadow.at(np.sort(draw))
+def _centers(X: Rows, mean: NDArray[np.float64], radius: float) -> NDArray | None:
+    """Return centers of cells, in all features; None where cells would save too little."""
+    n_cells = isqrt(len(X))
+    draw = np.random.RandomState(0).permutation(len(X))[: n_cells * _CELL_TRAIN]
+    sample = RowSubset(X, np.sort(draw))
+    rows = _centred(sample, slice(None), mean).rows[:, :-2]
     model = KMeans(n_cells, init="random", n_init=1, max_iter=5, random_state=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # rows that cast the same shadow
-        model.fit(sample.rows[:, :-2])
-    centers = np.ones((n_cells, shadow.rows.shape[1]), dtype=shadow.rows.dtype)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # rows that rounding makes equal
+        model.fit(rows)
+    centers = np.ones((n_cells, rows.shape[1] + 2), dtype=rows.dtype)
     centers[:, :-2] = model.cluster_centers_
     centers[:, -2] = np.einsum("ij,ij->i", centers[:, :-2], centers[:, :-2])
     order = np.argsort(model.labels_, kind="stable")
     starts = np.searchsorted(model.labels_[order], np.arange(n_cells + 1))
-    cells = _Cells(sample.at(order), centers, starts, radius)
+    cells = _Cells(RowSubset(sample, order), mean, centers, starts, radius)
     left = [len(others) for others in cells.neighbors(list(range(n_cells)))]
     n_pairs = np.diff(starts) @ (np.diff(starts) / 2 + left)
-    return centers if n_pairs < _CELLS_PAY * len(order) ** 2 / 2 else shadow.rows[:1]
+    return centers if n_pairs < _CELLS_PAY * len(order) ** 2 / 2 else None
 
 
 class _Cells:
@@ -384,8 +407,16 @@ class _Cells:
     distance to that plane, negative beyond it: two rows are no nearer than the sum of theirs.
     """
 
-    def __init__(self, shadow: _Shadow, centers: NDArray, starts: NDArray, radius: float):
-        self._shadow = shadow
+    def __init__(
+        self,
+        X: Rows,
+        mean: NDArray[np.float64],
+        centers: NDArray,
+        starts: NDArray,
+        radius: float,
+    ):
+        self._X = X
+        self._mean = mean
         self._right = _transposed(centers)
         self._starts = starts
         self._labels = np.repeat(np.arange(len(centers)), np.diff(starts))
@@ -396,22 +427,25 @@ class _Cells:
         with np.errstate(divide="ignore"):
             self._scale = np.where(apart > 0, 0.5 / apart, 0).astype(centers.dtype)
         np.fill_diagonal(self._scale, 0)
-        self._own = np.empty(len(shadow.rows), dtype=centers.dtype)
+        self._own = np.empty(len(X), dtype=centers.dtype)
         self._least = np.full(self._scale.shape, np.inf, dtype=centers.dtype)
         for cell, (start, stop) in enumerate(pairwise(starts.tolist())):
             for part in _cut(start, stop, _PART):
-                table = shadow.rows[part] @ self._right
+                shadow = _centred(X, part, mean)
+                table = shadow.rows @ self._right
                 self._own[part] = table[:, cell]
-                margins = self._margins(table, part, np.arange(len(centers)))
+                margins = self._margins(shadow, table, part, np.arange(len(centers)))
                 np.minimum(self._least[cell], margins.min(axis=0), out=self._least[cell])
 
-    def _margins(self, table: NDArray, part: slice, cells: NDArray[np.intp]) -> NDArray:
+    def _margins(
+        self, shadow: _Shadow, table: NDArray, part: slice, cells: NDArray[np.intp]
+    ) -> NDArray:
         """Lower bounds of the margins of some rows towards cells, from distances to centers."""
-        error = 2 * _error(self._shadow.rows[part], self._right)
+        error = 2 * _error(shadow.rows, self._right)
         margins = table - self._own[part, None]
         margins -= margins.dtype.type(error)
         margins *= self._scale[self._labels[part, None], cells]
-        margins -= self._shadow.slack[part].max()
+        margins -= shadow.slack.max()
         return margins
 
     def neighbors(self, cells: list[int]) -> list[NDArray[np.intp]]:
@@ -421,7 +455,8 @@ class _Cells:
         right = np.ascontiguousarray(self._right[:, chosen])
         which, found = [], []
         for part in _cut(int(ends[0]), len(self._labels), _PART):
-            margins = self._margins(self._shadow.rows[part] @ right, part, chosen)
+            shadow = _centred(self._X, part, self._mean)
+            margins = self._margins(shadow, shadow.rows @ right, part, chosen)
             margins += self._least[chosen[:, None], self._labels[part]].T
             possible = (margins <= self._radius).T
             possible &= np.arange(part.start, part.stop) >= ends[:, None]
