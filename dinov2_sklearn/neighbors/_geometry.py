@@ -58,6 +58,11 @@ class UnitRows:
         lengths = self._lengths[rows].astype(self._divide_in, copy=False)
         return (self._X[rows] / lengths).astype(self.dtype, copy=False)
 
+    def columns(self, some: NDArray[np.intp]) -> NDArray:
+        """Return some columns of all rows, without reading the others."""
+        lengths = self._lengths.astype(self._divide_in, copy=False)
+        return (self._X[:, some] / lengths).astype(self.dtype, copy=False)
+
     def exact(self, rows: Any) -> NDArray[np.float64]:
         """Read rows in float64, without the rounding to the precision of X."""
         return self._X[rows] / self._lengths[rows]
@@ -86,6 +91,10 @@ class RowSubset:
     def __getitem__(self, rows: Any) -> NDArray:
         return self._X[self._rows[rows]]
 
+    def columns(self, some: NDArray[np.intp]) -> NDArray:
+        """Return some columns of all rows, without reading the others."""
+        return columns_of(self._X, some)[self._rows]
+
     def exact(self, rows: Any) -> NDArray[np.float64]:
         """Read rows in float64."""
         return exact_rows(self._X, self._rows[rows])
@@ -97,6 +106,11 @@ Rows: TypeAlias = NDArray | UnitRows | RowSubset
 def exact_rows(X: Rows, rows: Any) -> NDArray[np.float64]:
     """Read rows in float64; unit rows are as long as float64 can say."""
     return X[rows].astype(np.float64) if isinstance(X, np.ndarray) else X.exact(rows)
+
+
+def columns_of(X: Rows, some: NDArray[np.intp]) -> NDArray:
+    """Return some columns of all rows."""
+    return X[:, some] if isinstance(X, np.ndarray) else X.columns(some)
 
 
 def to_geometry(X: NDArray, metric: str) -> NDArray | UnitRows:

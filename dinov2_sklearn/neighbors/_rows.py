@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ._geometry import Rows, row_blocks
+from ._geometry import Rows, RowSubset, columns_of, row_blocks
 
 __all__ = [
     "BLOCK_ROWS",
@@ -16,6 +16,8 @@ __all__ = [
     "row_keys",
 ]
 
+# Columns by which rows are told apart before all of them are read.
+_FEW_COLUMNS = 8
 BLOCK_ROWS = 256
 """Rows handled at a time. Every block has exactly this many, the last one padded with zeros."""
 
@@ -82,14 +84,28 @@ def first_occurrences(rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
     distinct : ndarray of shape (n_rows,), int
         For each row, its place among the rows for which `is_first` holds.
     """
-    _, first, inverse = np.unique(row_keys(rows), return_index=True, return_inverse=True)
-    first_of = first[inverse.reshape(-1)]
+    first_of = _first_by_keys(rows)
     repeated = np.flatnonzero(first_of != np.arange(len(rows)))
     if not _equal(rows, repeated, first_of[repeated]):  # two values share a key
         _, first, inverse = np.unique(rows[:], axis=0, return_index=True, return_inverse=True)
         first_of = first[inverse.reshape(-1)]
     is_first = first_of == np.arange(len(rows))
     return is_first, (np.cumsum(is_first) - 1)[first_of]
+
+
+def _first_by_keys(rows: Rows) -> NDArray[np.intp]:
+    """For each row the first whose key is the same."""
+    # Most rows differ from all others in a few columns already.
+    few = np.unique(np.linspace(0, rows.shape[1] - 1, _FEW_COLUMNS).astype(np.intp))
+    _, place, counts = np.unique(
+        row_keys(columns_of(rows, few)), return_inverse=True, return_counts=True
+    )
+    first_of = np.arange(len(rows))
+    alike = np.flatnonzero(counts[place.reshape(-1)] > 1)
+    keys = row_keys(rows if len(alike) == len(rows) else RowSubset(rows, alike))
+    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    first_of[alike] = alike[first[place.reshape(-1)]]
+    return first_of
 
 
 def _equal(rows: Rows, some: NDArray[np.intp], others: NDArray[np.intp]) -> bool:
