@@ -128,8 +128,16 @@ class _Join:
         self._radius = float(np.sqrt(max_sq_distance))
         self._relative = relative_error(X.dtype, X.shape[1])
         self._absolute = absolute_error(X.dtype, X.shape[1])
-        mean, shadow = _cast(X, self._radius, n_jobs)
-        centers = _centers(X, mean, self._radius) if len(X) > _SMALL else None
+        train = np.random.RandomState(0).choice(len(X), min(len(X), _TRAIN), replace=False)
+        sample = exact_rows(X, np.sort(train))
+        mean = sample.mean(axis=0)
+        sample -= mean
+        centers, share, axes = None, 1.0, None
+        if len(X) > _SMALL:
+            centers, share = _centers(X, mean, self._radius)
+            axes = _axes(sample, self._radius, share)
+        del sample
+        shadow = _cast(X, mean, axes, n_jobs)
         labels = np.zeros(len(X), dtype=np.int32)
         if centers is not None:
             labels = _labels(X, mean, centers, n_jobs)
@@ -305,16 +313,11 @@ def _centred(X: Rows, rows: slice, mean: NDArray[np.float64]) -> _Shadow:
     return _Shadow(rows_out, 2 * np.finfo(X.dtype).eps * np.sqrt(sq_lengths))
 
 
-def _cast(X: Rows, radius: float, n_jobs: int | None) -> tuple[NDArray[np.float64], _Shadow]:
-    """Cast the shadow of rows on as many of their principal axes as make the search cheap.
-
-    Return the point that it is centred on as well.
-    """
+def _cast(
+    X: Rows, mean: NDArray[np.float64], axes: NDArray[np.float64] | None, n_jobs: int | None
+) -> _Shadow:
+    """Cast the shadow of rows on some axes, or in all features."""
     n, d = X.shape
-    train = np.random.RandomState(0).choice(n, min(n, _TRAIN), replace=False)
-    sample = exact_rows(X, np.sort(train))
-    mean = sample.mean(axis=0)
-    axes = _axes(sample - mean, radius) if n > _SMALL else None
     width = d if axes is None else axes.shape[1] + 1
     rows = np.ones((n, width + 2), dtype=X.dtype)
     slack = np.empty(n)
@@ -336,33 +339,36 @@ def _cast(X: Rows, radius: float, n_jobs: int | None) -> tuple[NDArray[np.float6
         rows[part, -2] = np.einsum("ij,ij->i", rounded, rounded)
 
     for_each(cast, row_blocks(n, d), n_jobs)
-    return mean, _Shadow(rows, slack)
+    return _Shadow(rows, slack)
 
 
-def _axes(sample: NDArray[np.float64], radius: float) -> NDArray[np.float64] | None:
-    """Choose principal axes by what comparing all pairs would cost; None for all features."""
+def _axes(sample: NDArray[np.float64], radius: float, share: float) -> NDArray[np.float64] | None:
+    """Choose principal axes by what the search would cost; None for all features.
+
+    `share` is how many of all pairs are compared: those that are near are among them.
+    """
     d = sample.shape[1]
     axes = np.linalg.eigh(sample.T @ sample)[1][:, ::-1]
     kept = sample[:_SAMPLE] @ axes
     norms = np.einsum("ij,ij->i", kept, kept)
     sq_distances = np.zeros((len(kept), len(kept)))
     every_distance = euclidean_distances(kept, squared=True)
-    best, cheapest = None, _cost(d, every_distance, radius, d)
+    best, cheapest = None, _cost(d, every_distance, radius, share)
     for low, high in pairwise([0, *(w for w in _WIDTHS if w < d)]):
         part = kept[:, low:high]
         sq_distances += euclidean_distances(part, squared=True)
         norms = norms - np.einsum("ij,ij->i", part, part)
         rest = np.sqrt(np.maximum(norms, 0))
-        cost = _cost(high, sq_distances + (rest[:, None] - rest) ** 2, radius, d)
+        cost = _cost(high, sq_distances + (rest[:, None] - rest) ** 2, radius, share)
         if cost < cheapest:
             best, cheapest = axes[:, :high], cost
     return best
 
 
-def _cost(width: int, sq_distances: NDArray, radius: float, d: int) -> float:
-    """Estimate what a pair of rows costs in so many features, by the distances of a sample."""
-    near = np.mean(sq_distances <= radius**2) - 1 / len(sq_distances)
-    return width + _LOOK_COST + min(_SETTLE_COST * float(near), d + _LOOK_COST)
+def _cost(width: int, sq_distances: NDArray, radius: float, share: float) -> float:
+    """Estimate what comparing costs in so many features, by the distances of a sample."""
+    near = float(np.mean(sq_distances <= radius**2)) - 1 / len(sq_distances)
+    return share * (width + _LOOK_COST) + _SETTLE_COST * near
 
 
 def _labels(
@@ -379,8 +385,11 @@ def _labels(
     return labels
 
 
-def _centers(X: Rows, mean: NDArray[np.float64], radius: float) -> NDArray | None:
-    """Return centers of cells, in all features; None where cells would save too little."""
+def _centers(X: Rows, mean: NDArray[np.float64], radius: float) -> tuple[NDArray | None, float]:
+    """Return centers of cells, in all features, and the share of pairs that they leave.
+
+    None and 1 where they would save too little.
+    """
     n_cells = isqrt(len(X))
     draw = np.random.RandomState(0).permutation(len(X))[: n_cells * _CELL_TRAIN]
     sample = RowSubset(X, np.sort(draw))
@@ -397,7 +406,8 @@ def _centers(X: Rows, mean: NDArray[np.float64], radius: float) -> NDArray | Non
     cells = _Cells(RowSubset(sample, order), mean, centers, starts, radius)
     left = [len(others) for others in cells.neighbors(list(range(n_cells)))]
     n_pairs = np.diff(starts) @ (np.diff(starts) / 2 + left)
-    return centers if n_pairs < _CELLS_PAY * len(order) ** 2 / 2 else None
+    share = float(n_pairs) / (len(order) ** 2 / 2)
+    return (centers, share) if share < _CELLS_PAY else (None, 1.0)
 
 
 class _Cells:
