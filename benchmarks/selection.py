@@ -4,19 +4,18 @@
     python benchmarks/selection.py --part evidence    # or speed, million, ratio, order
     python benchmarks/selection.py --quick            # tiny sizes: that it runs, not what it shows
 
-The parts are printed as Markdown tables. "speed" needs the peers of the `bench` extra; "million"
-needs 6 GB of memory: 1,000,000 x 768 float32 are 3 GB. "numpy" stands for the loop that most
-people write: one product of all rows with the newest pick, and a running minimum.
+The parts are printed as Markdown tables. The peers of "speed" run in environments of their own,
+which it makes (a quick run takes those that are there); "million" needs 6 GB of memory: 1,000,000 x
+768 float32 are 3 GB. "numpy" stands for the loop that most people write: one product of all rows
+with the newest pick, and a running minimum.
 """
 
-import warnings
 from functools import partial
-from importlib.metadata import version
 
 import numpy as np
 from _common import Results, at_least, at_most, peak_memory, repeated, run_parts
+from _peers import have_peer, run_peer
 from _selection_evidence import print_evidence, print_order, print_ratios
-from sklearn.cluster import KMeans
 
 from dinov2_sklearn import DiversitySampler
 from dinov2_sklearn.neighbors._distances import own_center_sq_distances
@@ -24,26 +23,35 @@ from dinov2_sklearn.selection.strategies._clusters import kmeans
 
 show = "{:.2f} s".format
 
+FARTHEST = {  # peers, and how many times as long they should take
+    "skmatter": ("scikit-matter", at_least(10)),
+    "mundig": ("lightly-mundig", at_least(5)),
+    "fpsample": ("fpsample", at_least(15)),
+}
+KMEANS = [  # peer, function, and what it is
+    ("sklearn", "kmeans", "scikit-learn's KMeans"),
+    ("sklearn", "minibatch", "scikit-learn's MiniBatchKMeans"),
+    ("faiss", "kmeans", "faiss"),
+    ("faiss", "kmeans_all_rows", "faiss, trained on all rows"),
+]
+
 
 def speed(quick: bool) -> None:
     """Medium sizes, beside the packages that offer the same."""
-    packages = ("skmatter", "lightly-mundig", "fpsample")
-    print(", ".join(f"{name} {version(name)}" for name in packages), "\n", flush=True)
     table = Results()
     scale = 50 if quick else 1
     X, n_picks = clustered(50_000 // scale, 384, 100), 500 // scale
     work = f"exact farthest point, {describe(X)}, {n_picks} picks: "
     picks = farthest(X, n_picks)
     ours = repeated(partial(farthest, X, n_picks))
-    for name, peer, goal in (
-        ("scikit-matter", skmatter, at_least(30)),
-        ("lightly-mundig", mundig, at_least(5)),
-        ("fpsample", fpsample, at_least(15)),
-        ("numpy", gemv, None),
-    ):
-        start_at_ours = partial(peer, X, n_picks, picks[0])
-        note = agreement(start_at_ours(), picks)
-        table.ratio(work + name, ours, repeated(start_at_ours), show, goal, note=note)
+    for peer, (name, goal) in FARTHEST.items():
+        if quick and not have_peer(peer):
+            continue
+        run = run_peer(peer, "farthest", X=X, n_picks=n_picks, start=int(picks[0]))
+        note = f"{agreement(run.result, picks)}; {run.versions}"
+        table.ratio(work + name, ours, run.times, show, goal, note=note)
+    theirs = partial(gemv, X, n_picks, picks[0])
+    table.ratio(work + "numpy", ours, repeated(theirs), show, note=agreement(theirs(), picks))
     hard, n_hard = unit_noise(100_000 // scale, 384), 1000 // scale
     picks = farthest(hard, n_hard)
     theirs = partial(gemv, hard, n_hard, picks[0])
@@ -55,24 +63,31 @@ def speed(quick: bool) -> None:
         at_least(8),
         note=agreement(theirs(), picks),
     )
-    compare_kmeans(table, clustered(100_000 // scale, 384, 100, spread=1.0), 100 // min(scale, 20))
+    n_clusters = 100 // min(scale, 20)
+    compare_kmeans(table, clustered(100_000 // scale, 384, 100, spread=1.0), n_clusters, quick)
 
 
-def compare_kmeans(table: Results, X: np.ndarray, n_clusters: int) -> None:
-    def theirs() -> tuple[np.ndarray, np.ndarray]:
-        model = KMeans(n_clusters, random_state=0).fit(X)
-        return model.labels_, model.cluster_centers_
-
-    def ours() -> tuple[np.ndarray, np.ndarray]:
+def compare_kmeans(table: Results, X: np.ndarray, n_clusters: int, quick: bool) -> None:
+    def fit() -> tuple[np.ndarray, np.ndarray]:
         return kmeans(X, n_clusters, random_state=np.random.RandomState(0))
 
-    work = f"k-means, {describe(X)}, k = {n_clusters}: scikit-learn's KMeans"
-    table.ratio(work, repeated(ours), repeated(theirs), show, at_least(4))
-    mine, peer = (
-        own_center_sq_distances(X, centers, labels).sum() for labels, centers in (ours(), theirs())
-    )
-    excess = 100 * (mine / peer - 1)
-    table.value(f"{work}, inertia above it", excess, "{:+.2f}%".format, at_most(1))
+    def inertia(labels: np.ndarray, centers: np.ndarray) -> float:
+        return own_center_sq_distances(X, centers, labels).sum()
+
+    ours, mine = repeated(fit), inertia(*fit())
+    for peer, function, name in KMEANS:
+        if quick and not have_peer(peer):
+            continue
+        run = run_peer(peer, function, X=X, n_clusters=n_clusters)
+        excess = 100 * (mine / inertia(*run.result) - 1)
+        table.ratio(
+            f"k-means, {describe(X)}, k = {n_clusters}: {name}",
+            ours,
+            run.times,
+            show,
+            at_least(4) if function == "kmeans" and peer == "sklearn" else None,
+            note=f"our inertia {excess:+.2f}%; {run.versions}".removesuffix("; "),
+        )
 
 
 def million(quick: bool) -> None:
@@ -144,29 +159,6 @@ def gemv(X: np.ndarray, n_picks: int, start: int) -> np.ndarray:
         np.minimum(covered, norms - 2 * (X @ X[last]) + norms[last], out=covered)
         picks.append(int(covered.argmax()))
     return np.array(picks)
-
-
-def skmatter(X: np.ndarray, n_picks: int, start: int) -> np.ndarray:
-    # Columns of the transpose: its module for rows needs an older SciPy.
-    from skmatter.feature_selection import FPS
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return FPS(n_to_select=n_picks, initialize=int(start)).fit(X.T).selected_idx_
-
-
-def mundig(X: np.ndarray, n_picks: int, start: int) -> np.ndarray:
-    from lightly_mundig import Selection
-
-    selection = Selection()
-    selection.add_diversifying_strategy(X, 1.0)
-    return np.array(selection.run_selection([int(start)], len(X), n_picks))
-
-
-def fpsample(X: np.ndarray, n_picks: int, start: int) -> np.ndarray:
-    from fpsample import fps_sampling
-
-    return fps_sampling(X, n_picks, start_idx=int(start)).astype(int)
 
 
 def agreement(found: np.ndarray, picks: np.ndarray) -> str:

