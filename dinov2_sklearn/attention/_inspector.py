@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ..backbone import BackboneMixin, Checkpoint
-from ..images import Preprocessing, check_images
+from ..images import Preprocessing, check_images, warn_of_crops
 from ..utils import Progress, StrOptions, VersionedMixin, fit_context, warn
 from ._maps import AttentionMaps
 from ._outputs import ImageLike, OutputsMixin
@@ -475,7 +475,9 @@ class PatchAttentionInspector(
     def _run(self, model: "AttentionModel", images: list) -> Iterator[AttentionMaps]:
         # A copy keeps the settings of its time, and holds no model.
         reload = partial(clone(self)._reload, query=model.query)
+        n_cut = 0
         for _, item, attention, tokens in model.run(images):
+            n_cut += model.preprocessing.cuts(*item.original_shape[::-1])
             yield AttentionMaps(
                 attention=attention,
                 layers=tuple(model.blocks),
@@ -487,6 +489,8 @@ class PatchAttentionInspector(
                 window=item.window,
                 _reload=reload,
             )
+        if len(images) > 1 and 2 * n_cut > len(images):
+            warn_of_crops(n_cut, len(images))
 
     def _rows(self, looked: Iterator[AttentionMaps], images: list) -> NDArray[np.float32]:
         """Gather the maps of images, which must be of one grid, as rows."""
