@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from io import BytesIO
 from os import PathLike
 from typing import IO, Any, NamedTuple, TypeAlias
@@ -35,6 +35,10 @@ __all__ = [
 ImageSource: TypeAlias = (
     str | bytes | PathLike[Any] | ImageBytes | Mapping[str, Any] | Image.Image | NDArray[Any]
 )
+
+
+# Pixels up to which an opened image that was given may stay in memory.
+_SMALL = 2**18
 
 
 class DecodedImage(NamedTuple):
@@ -356,11 +360,15 @@ def _decode_pil(image: Image.Image, decoding: Decoding) -> DecodedImage:
                 # the orientation that its file had.
                 turn = isinstance(image, ImageFile.ImageFile)
                 return _whole(to_upright_rgb(image, decoding, turn=turn))
+        if image.width * image.height <= _SMALL:
+            # Then Pillow closes its file, which few callers do.
+            with suppress(Exception), _settings(decoding):
+                image.load()
     return _decode_file(name, BytesIO(content), decoding, None)
 
 
 def _undecoded(image: Image.Image) -> bytes | None:
-    """Return the file of an image that was opened and not loaded, which stays so.
+    """Return the file of an image that was opened and not loaded, which a large one stays.
 
     Loading it would keep its pixels for as long as the caller keeps the image.
     """
