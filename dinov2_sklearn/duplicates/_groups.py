@@ -10,21 +10,14 @@ from ..neighbors import (
     exact_rows,
     pair_sq_distances,
     relative_error,
+    renumber,
     row_blocks,
 )
 
-__all__ = ["central_rows", "complete_groups", "join_first_fit", "nearest_partners", "renumber"]
+__all__ = ["central_rows", "complete_groups", "join_first_fit", "nearest_partners"]
 
 # Rows that join groups together, and elements of the rows whose means are taken at a time.
 _BLOCK, _CHUNK = 256, 2**20
-
-
-def renumber(labels: NDArray) -> NDArray[np.intp]:
-    """Give groups new numbers, in the order of their first rows."""
-    _, first, labels = np.unique(labels, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), dtype=np.intp)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[labels.reshape(-1)]
 
 
 def nearest_partners(n: int, pairs: Pairs) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
@@ -58,7 +51,7 @@ def complete_groups(X: Rows, pairs: Pairs, limit: float) -> NDArray[np.intp]:
             inside = join_first_fit(X, members, np.empty(0, dtype=np.intp), members[:0], limit)
             labels[members] = np.where(inside == 0, labels[members[0]], n_groups + inside - 1)
             n_groups += int(inside.max())
-    return renumber(labels)
+    return renumber(labels).astype(np.intp)
 
 
 def _all_near(X: Rows, members: NDArray[np.intp], limit: float) -> bool:

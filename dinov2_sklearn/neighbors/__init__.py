@@ -10,7 +10,7 @@ from ._distances import (
     relative_error,
     sq_distances_to_earlier,
 )
-from ._forest import Pairs, connected
+from ._forest import Pairs, connected, renumber
 from ._geometry import Rows, RowSubset, UnitRows, exact_rows, row_blocks, to_geometry, to_metric
 from ._join import within
 from ._rows import check_finite, first_occurrences, map_blocks, match_rows, row_keys
@@ -37,6 +37,7 @@ __all__ = [
     "own_center_sq_distances",
     "pair_sq_distances",
     "relative_error",
+    "renumber",
     "row_blocks",
     "row_keys",
     "sq_distances_to_earlier",

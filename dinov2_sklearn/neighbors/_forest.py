@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-__all__ = ["Forest", "Pairs", "connected", "spans"]
+__all__ = ["Forest", "Pairs", "connected", "renumber", "spans"]
 
 # Pairs that wait to be merged into the forest, and heights at which the forest is cut.
 _PENDING = 2**16
@@ -37,10 +37,14 @@ class Pairs(NamedTuple):
 def connected(n: int, first: NDArray[np.intp], second: NDArray[np.intp]) -> NDArray[np.int32]:
     """Label `n` rows with their connected groups, numbered in the order of their first rows."""
     graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(n, n))
-    labels = connected_components(graph.tocsr(), directed=False)[1]
-    _, rows, labels = np.unique(labels, return_index=True, return_inverse=True)
-    rank = np.empty(len(rows), dtype=np.int32)
-    rank[np.argsort(rows)] = np.arange(len(rows))
+    return renumber(connected_components(graph.tocsr(), directed=False)[1])
+
+
+def renumber(labels: NDArray) -> NDArray[np.int32]:
+    """Give groups new numbers, in the order of their first rows."""
+    _, first, labels = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int32)
+    rank[np.argsort(first)] = np.arange(len(first))
     return rank[labels.reshape(-1)]
 
 
