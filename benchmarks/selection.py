@@ -4,21 +4,23 @@
     python benchmarks/selection.py --part evidence    # or speed, million, ratio, order
     python benchmarks/selection.py --quick            # tiny sizes: that it runs, not what it shows
 
-The parts are printed as Markdown tables. The peers of "speed" run in environments of their own,
-which it makes (a quick run takes those that are there); "million" needs 6 GB of memory: 1,000,000 x
-768 float32 are 3 GB. "numpy" stands for the loop that most people write: one product of all rows
-with the newest pick, and a running minimum.
+The parts are printed as Markdown tables. The peers of "speed" and "coverage" run in environments
+of their own, which these make (a quick run takes those that are there); "million" and "coverage_million" need 6 GB of memory: 1,000,000 x 768 float32 are
+3 GB. "numpy" stands for the loop that most people write: one product of all rows with the newest
+pick, and a running minimum.
 """
 
 from functools import partial
+from unittest import mock
 
 import numpy as np
 from _common import Results, at_least, at_most, peak_memory, repeated, run_parts
 from _peers import have_peer, run_peer
-from _selection_evidence import print_evidence, print_order, print_ratios
+from _selection_evidence import datasets, print_evidence, print_order, print_ratios
 
-from dinov2_sklearn import DiversitySampler
-from dinov2_sklearn.neighbors._distances import own_center_sq_distances
+from dinov2_sklearn import DiversitySampler, optimality_gap, selection_report
+from dinov2_sklearn.neighbors import nearest, own_center_sq_distances
+from dinov2_sklearn.selection.strategies import _coverage_at_scale, _strategies
 from dinov2_sklearn.selection.strategies._clusters import kmeans
 
 show = "{:.2f} s".format
@@ -90,6 +92,74 @@ def compare_kmeans(table: Results, X: np.ndarray, n_clusters: int, quick: bool) 
         )
 
 
+def coverage(quick: bool) -> None:
+    """Coverage beside the packages that offer the like, and what groups lose."""
+    table = Results()
+    X = clustered(400 if quick else 20_000, 768 if not quick else 32, 100, spread=1.0)
+    n_picks = len(X) // 20
+    work = f"coverage, {describe(X)}, {n_picks} picks"
+    ours = repeated(partial(cover, X, n_picks))
+    mine = representation(X, cover(X, n_picks))
+    for name in ("activeml", "apricot", "kmedoids"):
+        if quick and not have_peer(name):
+            continue
+        peer = run_peer(name, "cover", X=X, n_picks=n_picks, n_runs=1)
+        theirs = representation(X, peer.result)
+        note = f"{peer.versions}; {mine:.4f} of the spread, the peer's {theirs:.4f}"
+        table.ratio(f"{work}: {name}", ours, peer.times, show, at_least(10), note=note)
+        goal = at_least(1)
+        table.value(f"{work}: spread taken away, ours / {name}", mine / theirs, goal=goal)
+    # As many groups a pick as a million rows have for 10,000 picks.
+    few = {"_COARSE": 16 * n_picks // 10, "_FINE": 12 * n_picks, "_CELLS": 64}
+    exact_rows = mock.patch.object(_strategies, "EXACT_ROWS", 0)
+    with exact_rows, mock.patch.multiple(_coverage_at_scale, **few):
+        grouped = representation(X, cover(X, n_picks))
+    table.value(f"{work}: by groups / exact", grouped / mine, goal=at_least(0.99))
+    fit = repeated(partial(fitted, X, n_picks))
+    table.value(f"{work}: fit / select", min(fit) / min(ours), goal=at_most(1.3))
+
+
+def proof(quick: bool) -> None:
+    """How far greedy coverage can be from the best possible, and what proving it takes."""
+    table = Results()
+    for name, X, _ in datasets(quick):
+        for n_picks in (50,) if quick else (50, 100, 200):
+            if n_picks > len(X) // 3:
+                continue
+            gap = 100 * optimality_gap(X, cover(X, n_picks)).gap
+            work = f"proven gap, {name}, {n_picks} picks"
+            table.value(work, gap, "{:.2f}%".format, at_most(4))
+    X = clustered(500 if quick else 10_000, 384, 100, spread=1.0)
+    picks = cover(X, len(X) // 100)
+    taken = repeated(partial(optimality_gap, X, picks), n_runs=1)
+    work = f"optimality_gap, {describe(X)}, {len(picks)} picks"
+    gap = f"gap {100 * optimality_gap(X, picks).gap:.2f}%"
+    table.value(work, taken[0], show, at_most(60), note=gap)
+
+
+def coverage_million(quick: bool) -> None:
+    """Coverage of a million rows: time, memory, and the cost beside k-means' nearest rows."""
+    n = 40_000 if quick else 1_000_000
+    X = clustered(n, 768 if not quick else 32, 1000)
+    before = peak_memory()
+    table = Results()
+    for n_picks, goal in ((n // 1000, at_most(40)), (n // 100, at_most(90))):
+        times = repeated(partial(cover, X, n_picks), n_runs=1)
+        work = f"coverage, {describe(X)}, {n_picks:,} picks"
+        table.value(work, times[0], show, goal)
+        mine = representation(X, cover(X, n_picks))
+        if n_picks == n // 1000:
+            _, centers = kmeans(X, n_picks, random_state=np.random.RandomState(0))
+            rows, name = np.unique(nearest(centers, X)[0]), "k-means' nearest rows"
+        else:
+            sampler = DiversitySampler(n_picks, strategy="typical", fps_ratio=0.0)
+            rows, name = sampler.select(X), "hybrid's typical rows of 0.1"
+        ratio = mine / representation(X, rows)
+        table.value(f"{work}: spread taken away, ours / {name}", ratio, goal=at_least(1))
+    extra = 100 * (peak_memory() - before) * 1e6 / X.nbytes
+    table.value("peak memory of all of these, beyond the data", extra, "{:.1f}%".format)
+
+
 def million(quick: bool) -> None:
     """Print what a million rows take, in time beside numpy and in memory."""
     n = 5000 if quick else 1_000_000
@@ -146,6 +216,19 @@ def unit_noise(n: int, d: int) -> np.ndarray:
     return X / np.linalg.norm(X, axis=1, keepdims=True)
 
 
+def cover(X: np.ndarray, n_picks: int) -> np.ndarray:
+    return DiversitySampler(n_picks, strategy="coverage").select(X)
+
+
+def fitted(X: np.ndarray, n_picks: int) -> DiversitySampler:
+    return DiversitySampler(n_picks, strategy="coverage").fit(X)
+
+
+def representation(X: np.ndarray, picks: np.ndarray) -> float:
+    """Share of the spread that picks take away."""
+    return selection_report(X, picks, n_random=1).selection.representation
+
+
 def farthest(X: np.ndarray, n_picks: int) -> np.ndarray:
     return DiversitySampler(n_picks, strategy="fps").select(X)
 
@@ -172,6 +255,9 @@ def agreement(found: np.ndarray, picks: np.ndarray) -> str:
 
 PARTS = {
     "speed": speed,
+    "coverage": coverage,
+    "proof": proof,
+    "coverage_million": coverage_million,
     "million": million,
     "evidence": evidence,
     "ratio": ratio,
