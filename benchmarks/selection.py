@@ -4,10 +4,10 @@
     python benchmarks/selection.py --part evidence    # or speed, million, ratio, order
     python benchmarks/selection.py --quick            # tiny sizes: that it runs, not what it shows
 
-The parts are printed as Markdown tables. The peers of "speed" and "coverage" run in environments
-of their own, which these make (a quick run takes those that are there); "million" and "coverage_million" need 6 GB of memory: 1,000,000 x 768 float32 are
-3 GB. "numpy" stands for the loop that most people write: one product of all rows with the newest
-pick, and a running minimum.
+The parts are printed as Markdown tables. The peers of "speed" and "coverage" run in environments of
+their own, which these make (a quick run takes those that are there); "million" and
+"coverage_million" need 6 GB of memory: 1,000,000 x 768 float32 are 3 GB. "numpy" stands for the
+loop that most people write: one product of all rows with the newest pick, and a running minimum.
 """
 
 from functools import partial
