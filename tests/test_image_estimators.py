@@ -240,6 +240,9 @@ class _OverNumbers:
         check_is_fitted(self)
         return super().transform(self._draw(validate_data(self, X, reset=False)))
 
+    def fit_transform(self, X, y=None):
+        return super().fit_transform(self._draw(validate_data(self, X)), y)
+
     @staticmethod
     def _draw(X):
         waves = np.sin(X[:, :, None] * np.linspace(1, 5, 56))
@@ -248,22 +251,15 @@ class _OverNumbers:
         return np.repeat(grey[..., None], 3, axis=-1)
 
 
-class _OverNumbersAtOnce(_OverNumbers):
-    """The same for an estimator whose `fit_transform` is its own."""
-
-    def fit_transform(self, X, y=None):
-        return super().fit_transform(self._draw(validate_data(self, X)), y)
-
-
 # Named as their parents, since output columns and messages carry the class's name; pickle finds
 # them by their qualified name.
-def _over_numbers(parent, qualified_name, mixin=_OverNumbers):
+def _over_numbers(parent, qualified_name):
     namespace = {"__module__": __name__, "__qualname__": qualified_name}
-    return type(parent.__name__, (mixin, parent), namespace)
+    return type(parent.__name__, (_OverNumbers, parent), namespace)
 
 
 EmbedNumbers = _over_numbers(DINOv2Transformer, "EmbedNumbers")
-InspectNumbers = _over_numbers(PatchAttentionInspector, "InspectNumbers", _OverNumbersAtOnce)
+InspectNumbers = _over_numbers(PatchAttentionInspector, "InspectNumbers")
 
 
 @pytest.fixture(autouse=True)
