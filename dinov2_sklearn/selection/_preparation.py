@@ -25,7 +25,7 @@ class Distinct:
     ----------
     stand_in : ndarray of int of shape (n,)
         For each row the row that stands for all that equal it: a preselected one if there is one,
-        otherwise the first. Itself for most.
+        otherwise the heaviest that is no outlier, of these the first. Itself for most.
     candidates : ndarray of bool of shape (n,)
         Rows that may be picked: those that stand for themselves, are not preselected, and are no
         outliers.
@@ -57,12 +57,15 @@ def find_distinct(
     n = len(X)
     if len(preselected) == n:
         raise ValueError(f"All {n} rows of X are preselected: nothing is left to pick.")
+    n_outliers = int(outlier_fraction * n)
+    out = outliers(X, n_outliers) if n_outliers else np.empty(0, dtype=np.intp)
     stand_in = np.arange(n)
     if not as_rows:
-        is_first, value = first_occurrences(X)
-        of_value = np.flatnonzero(is_first)
-        of_value[value[preselected]] = preselected
-        stand_in = of_value[value]
+        value = first_occurrences(X)[1]
+        rank = np.ones(n) if weights is None else weights.copy()
+        rank[out] = -1
+        rank[preselected] = np.inf
+        stand_in = _first_of_largest(value, rank)[value]
     mass = np.bincount(stand_in, weights=weights, minlength=n).astype(np.float64)
     if weights is not None:
         weights = weights.copy()
@@ -70,16 +73,23 @@ def find_distinct(
     candidates = stand_in == np.arange(n)
     # Rows that equal a preselected one are stood for by it.
     candidates[preselected] = False
-    n_outliers = int(outlier_fraction * n)
-    if n_outliers:
-        out = outliers(X, n_outliers)
-        candidates[out] = False
-        mass[np.setdiff1d(out, preselected)] = 0
+    candidates[out] = False
+    mass[np.setdiff1d(out, preselected)] = 0
     if not candidates.any():
         beside = f" or among the {n_outliers} outliers that outlier_fraction={outlier_fraction}"
         beside = f"{beside} leaves out" if n_outliers else " or equal to one that is"
         raise ValueError(f"All rows of X are preselected{beside}: nothing is left to pick.")
     return Distinct(stand_in, candidates, mass, weights)
+
+
+def _first_of_largest(value: NDArray[np.intp], rank: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return for each value the first of its rows whose rank is the largest."""
+    largest = np.full(value.max() + 1, -np.inf)
+    np.maximum.at(largest, value, rank)
+    rows = np.flatnonzero(rank == largest[value])[::-1]
+    first = np.empty(len(largest), dtype=np.intp)
+    first[value[rows]] = rows  # the last one written stays
+    return first
 
 
 def outliers(geometry: Rows, n_outliers: int) -> NDArray[np.intp]:

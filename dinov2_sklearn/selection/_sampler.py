@@ -151,7 +151,7 @@ class DiversitySampler(
     -----
     **Copies.** Rows that are equal (under "cosine": of one direction) count as one row: one of
     them is picked at most, in all strategies but "random" and callables, and quotas count them
-    once. In what "coverage" covers, that row has the mass of all of them. Rows that are nearly
+    once. It is the one of largest weight, of several the first. In what "coverage" covers, that row has the mass of all of them. Rows that are nearly
     equal, such as the frames of a burst, are covered by one pick, after which the others have
     next to nothing to add.
 

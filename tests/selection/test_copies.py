@@ -98,3 +98,11 @@ def test_a_preselected_row_stands_for_its_copies():
     for strategy in STRATEGIES:
         picks = DiversitySampler(2, strategy=strategy).select(X, preselected=[2])
         assert sorted(picks.tolist()) == [1, 3]
+
+
+def test_the_heaviest_of_equal_rows_is_picked():
+    X = np.array([[3.0], [0.0], [3.0], [1.0], [1.0], [3.0]])
+    weights = np.array([0, 1, 1, 0.5, 1, 1])
+    for strategy in STRATEGIES:
+        picks = DiversitySampler(3, strategy=strategy).select(X, weights=weights)
+        assert sorted(picks.tolist()) == [1, 2, 4]

@@ -55,7 +55,7 @@ class Pool:
     X : Rows of shape (n, d)
         Rows in Euclidean geometry.
     candidates : ndarray of bool of shape (n,)
-        Rows that may be picked; of equal rows the first alone, and none that equals a labelled one.
+        Rows that may be picked; of equal rows one alone, and none that equals a labelled one.
     mass : ndarray of shape (n,)
         What each row weighs among those to be covered: the weights of all rows that equal it, 1
         each by default. 0 for rows that are stood for by an equal one, or left out as outliers.
