@@ -84,7 +84,8 @@ class DiversitySampler(
         where no more are that far apart, with a warning.
     group_balance : {"proportional", "equal"}, default="proportional"
         Whether each of the `groups` gets picks in proportion to its distinct rows, or as many as
-        the others; what a small group cannot give goes to the others.
+        the others; what a group cannot give, being small or for `min_distance`, goes to the
+        others.
     metric : {"euclidean", "cosine"}, default="euclidean"
         Distance between rows. "cosine" picks by the Euclidean distance between rows scaled to
         length one, which orders rows as one minus the cosine does; one minus the cosine is what
@@ -151,9 +152,9 @@ class DiversitySampler(
     -----
     **Copies.** Rows that are equal (under "cosine": of one direction) count as one row: one of
     them is picked at most, in all strategies but "random" and callables, and quotas count them
-    once. It is the one of largest weight, of several the first. In what "coverage" covers, that row has the mass of all of them. Rows that are nearly
-    equal, such as the frames of a burst, are covered by one pick, after which the others have
-    next to nothing to add.
+    once. It is the one of largest weight, of several the first. In what "coverage" covers, that
+    row has the mass of all of them. Rows that are nearly equal, such as the frames of a burst, are
+    covered by one pick, after which the others have next to nothing to add.
 
     **Coverage.** With the picks S, the cost is ``sum_i w_i min_{s in S} |x_i - s|^2``, which
     facility location [4]_ lowers row by row. The value of S, the cost it takes away from that of
@@ -494,9 +495,11 @@ class DiversitySampler(
             warn_of_groups(numbers, pool.candidates, labelled, n_picks, self.group_balance)
             subset = pick_by_group(pool, n_picks, strategy, numbers, self.group_balance)
         if len(subset.indices) < n_picks:
+            users = callable(self.strategy) and elsewhere is None
+            others = "other row that the strategy returned" if users else "other row"
             warn(
                 f"min_distance={self.min_distance} leaves {len(subset.indices)} of {n_picks} "
-                "picks: every other row is nearer than that to one of them, or to a labelled row."
+                f"picks: every {others} is nearer than that to one of them, or to a labelled row."
             )
         return pool, subset
 

@@ -161,6 +161,28 @@ def test_distance_holds_between_groups_too():
         assert sampler.pick_distances_.min() >= 2.5
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_other_groups_give_what_one_cannot_at_a_distance(strategy):
+    # Group 1 is near what group 0 has; whichever goes first, rows far enough are left.
+    X = np.array([0.0, 1, 2, 5, 6, 7, 7, 7])[:, None]
+    sampler = DiversitySampler(4, strategy=strategy, min_distance=2.0)
+    with pytest.warns(UserWarning, match="leaves 3 of 4 picks"):
+        sampler.fit(X, groups=[0, 1] * 4)
+    assert sampler.covering_radius_ < 2
+
+
+@pytest.mark.parametrize("options", [{}, {"weights": np.arange(1.0, 201)}, {"preselected": [3]}])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_no_group_and_no_cluster_stops_early(strategy, options):
+    X = np.random.RandomState(0).normal(size=(200, 3))
+    sampler = DiversitySampler(190, strategy=strategy, min_distance=0.8, fps_scope="cluster")
+    for groups in (None, np.arange(200) % 7, np.arange(200) // 40):
+        with pytest.warns(UserWarning, match=r"leaves \d+ of 190 picks"):
+            sampler.fit(X, groups=groups, **options)
+        assert sampler.pick_distances_.min() >= 0.8
+        assert sampler.covering_radius_ < 0.8
+
+
 def test_distance_beyond_the_data_leaves_one_pick():
     X = np.random.RandomState(0).normal(size=(50, 3))
     for strategy in STRATEGIES:

@@ -191,7 +191,16 @@ def pick_by_group(
         if found.labels is not None:
             labels[rows] = found.labels + labels.max() + 1
     clustered = np.unique(labels, return_inverse=True)[1].reshape(-1) if labels.any() else None
-    return Subset(interleave(picks), clustered)
+    taken = interleave(picks)
+    n_left = n_picks - len(taken)
+    if n_left:
+        # Some groups have too few rows that keep their distance: all others may have one.
+        candidates = pool.candidates.copy()
+        candidates[taken] = False
+        preselected = np.concatenate([pool.preselected, taken])
+        rest = replace(pool, candidates=candidates, preselected=preselected)
+        taken = np.concatenate([taken, strategy(rest, n_left).indices])
+    return Subset(taken, clustered)
 
 
 def _random_order(pool: Pool) -> NDArray[np.intp]:
@@ -261,6 +270,9 @@ def _followed_by_far(
         far = _farthest(pool, n_far, subset.indices, near=near)
     else:
         far = _farthest_within(pool, labels, centers, n_far, subset.indices)
+        # Some clusters have too few rows that keep their distance: all others may have one.
+        taken = np.concatenate([subset.indices, far])
+        far = np.concatenate([far, _farthest(pool, n_far - len(far), taken)])
     # What is known of all rows stays as it was before these.
     return replace(subset, indices=np.concatenate([subset.indices, far]))
 
