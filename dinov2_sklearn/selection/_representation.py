@@ -90,8 +90,12 @@ def _costs_of_prefixes(
 
 
 def cost_of_best_row(pool: Pool, subset: Subset) -> float:
-    """Say what the rows cost with one pick, the row nearest to their mean."""
-    best = _cost_of_best_row(pool.X, pool.mass)
+    """Say what the rows cost with one pick, the row nearest to their mean.
+
+    Rows without weight may be that one, outliers may not.
+    """
+    rows = np.flatnonzero(pool.usable)
+    best = _cost_of_best_row(RowSubset(pool.X, rows), pool.mass[rows])
     if subset.costs is not None and len(subset.costs) and not len(pool.labelled_rows()):
         # The same number, if the best row could be picked; now without rounding between.
         first = float(subset.costs[0])
@@ -100,20 +104,18 @@ def cost_of_best_row(pool: Pool, subset: Subset) -> float:
 
 
 def _cost_of_best_row(X: Rows, mass: NDArray[np.float64]) -> float:
-    rows = np.flatnonzero(mass > 0)
-    mass = mass[rows]
-    parts = row_blocks(len(rows), X.shape[1])
+    parts = row_blocks(len(X), X.shape[1])
     sums = np.empty((len(parts), X.shape[1]))
-    sq_distances = np.empty(len(rows))
+    sq_distances = np.empty(len(X))
 
     def add(i: int) -> None:
-        sums[i] = mass[parts[i]] @ X[rows[parts[i]]].astype(np.float64)
+        sums[i] = mass[parts[i]] @ X[parts[i]].astype(np.float64)
 
     for_each(add, range(len(parts)))
     mean = sums.sum(axis=0) / mass.sum()
 
     def measure(part: slice) -> None:
-        sq_distances[part] = pair_sq_distances(X[rows[part]], mean)
+        sq_distances[part] = pair_sq_distances(X[part], mean)
 
     for_each(measure, parts)
     return float(mass @ sq_distances + mass.sum() * sq_distances.min())

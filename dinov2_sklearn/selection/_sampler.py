@@ -92,8 +92,9 @@ class DiversitySampler(
         is reported.
     outlier_fraction : float, default=0.0
         Share of the rows, in [0, 1), that all strategies but "cluster", "random" and callables
-        leave out: those farthest from their 10th nearest neighbour. Above zero it costs an exact
-        neighbour search, O(n^2 d).
+        leave out: those farthest from their 10th nearest neighbour. They are not picked, and
+        count in `coverage_` and `covering_radius_` alone. Above zero it costs an exact neighbour
+        search, O(n^2 d).
     random_state : int, RandomState instance or None, default=42
         Seed of the draws and of k-means. `fit` draws one seed from it that `transform` uses
         again. "coverage", "fps" and, without clusters and groups, "hybrid" do not depend on it.
@@ -123,14 +124,17 @@ class DiversitySampler(
     covering_radius_ : float
         Largest distance of a row of X to its nearest representative or preselected row.
     representation_ : ndarray of shape (n_picks,)
-        How much of the spread the picks so far take away: 1 - the sum over all rows of their
-        squared distances to the nearest pick (or preselected row) / the same for the one row that
-        is nearest to the mean, which is the best single one. Weighted where there are weights. At
-        most 1, and 0 for the first pick of "coverage". Of large data with many picks, the numbers
-        between the first and the last are estimates from every so-manyth row.
+        How much of the spread the picks so far take away: 1 - the sum of the rows' squared
+        distances to the nearest pick (or preselected row) / the same for the one row that is
+        nearest to their mean, which is the best single one. The sums are over all rows but the
+        outliers that `outlier_fraction` leaves out, weighted where there are weights. At most 1,
+        and 0 for the first pick of "coverage", or less where the best single row has no weight.
+        Of large data with many picks, the numbers between the first and the last are estimates
+        from every so-manyth row.
     representation_bound_ : ndarray of shape (n_picks,)
-        What `representation_` cannot exceed, whichever rows are picked; see Notes. Only with
-        "coverage" and "hybrid", without `groups`, up to some 30,000 distinct rows.
+        What `representation_` cannot exceed, whichever rows are picked that have weight and are
+        not left out; see Notes. Only with "coverage" and "hybrid", without `groups`, up to some
+        30,000 distinct rows.
     labels_ : ndarray of shape (n_rows,)
         Cluster of each row. With "coverage" and "hybrid", unless their far picks are sought by
         cluster, the representative or preselected row that it is nearest to, preselected rows
@@ -563,10 +567,11 @@ class DiversitySampler(
         spread = cost_of_best_row(pool, subset)
         self.representation_ = share_taken_away(costs, spread)
         self._set_or_delete("labels_", self._clusters(subset, rank + len(labelled)))
-        bound = None if subset.least_costs is None else subset.least_costs[: len(picked)]
-        self._set_or_delete(
-            "representation_bound_", None if bound is None else share_taken_away(bound, spread)
-        )
+        bound = None
+        if subset.least_costs is not None:
+            bound = share_taken_away(subset.least_costs[: len(picked)], spread)
+            bound = np.maximum(bound, self.representation_)  # equal but for rounding, at times
+        self._set_or_delete("representation_bound_", bound)
 
     def _clusters(self, subset: Subset, place: NDArray[np.intp]) -> NDArray[np.intp] | None:
         """Return the cluster of each row, if the strategy has any; otherwise what covers it."""

@@ -126,6 +126,30 @@ def test_starts_with_the_row_nearest_to_the_mean_at_nothing():
     assert sampler.representation_bound_[-1] < 1
 
 
+def test_rows_that_count_in_the_representation():
+    rng = np.random.RandomState(0)
+    X = np.concatenate([rng.normal(size=(200, 3)), 50 + rng.normal(size=(8, 3))])
+    weights = rng.uniform(size=208)
+    # The best single row has no weight.
+    weights[np.square(X[:200] - X[:200].mean(axis=0)).sum(axis=1).argsort()[:40]] = 0
+    sampler = DiversitySampler(9, strategy="coverage", outlier_fraction=8.1 / 208)
+    sampler.fit(X, weights=weights)
+    inside, weights = X[:200], weights[:200]
+    pairs = np.square(inside[:, None] - inside).sum(axis=-1)
+    costs = [weights @ pairs[:, sampler.selected_indices_[:k]].min(axis=1) for k in range(1, 10)]
+    best = (weights @ pairs).min()
+    np.testing.assert_allclose(sampler.representation_, 1 - np.array(costs) / best)
+    assert sampler.representation_[0] < 0
+    assert (sampler.representation_ <= sampler.representation_bound_).all()
+
+
+def test_the_bound_holds_to_the_last_digit():
+    for seed in range(30):
+        X = np.random.RandomState(seed).normal(size=(40, 3)).astype(np.float32)
+        sampler = DiversitySampler(39, strategy="coverage").fit(X)
+        assert (sampler.representation_ <= sampler.representation_bound_).all()
+
+
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @pytest.mark.parametrize("strategy", ["coverage", "hybrid", "fps", "random", "cluster"])
 def test_representation_is_what_each_prefix_takes_away(strategy, metric):
