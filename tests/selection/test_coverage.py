@@ -76,6 +76,14 @@ def test_matches_the_definition(pairs, problem, data):
     assert len(found.indices) == len(picks)
 
 
+def test_a_gain_out_of_date_is_no_tie():
+    # Row 1 had a gain of 2 but for rounding, and has one of 1 after the first pick: row 4 has 2.
+    X = np.array([[-1.0, -2.0], [-1.0, 0.0], [0.0, 0.0], [0.0, 1.0], [1.0, -1.0]])
+    options = {"candidates": np.arange(5) != 3, "mass": np.array([0.0, 1, 1, 1, 1])}
+    with mock.patch.multiple(_coverage, _PAIRS=0, _PAIRS_SHARE=0.0, _FIRST_BATCH=1):
+        assert cover(X, 2, covered=X[[3]], **options).costs.tolist() == pytest.approx([3, 1])
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("pairs", [2**23, 20_000, 0])
 def test_many_picks_of_real_rows(dtype, pairs):

@@ -283,8 +283,7 @@ class _Greedy:
         best = float(self._gains.max())
         if best <= self._noise:
             return False
-        tie = _TIE * np.finfo(self._X.dtype).eps * best + self._noise
-        pick = int(np.argmax(self._gains >= best - tie))
+        pick = int(np.argmax(self._gains >= self._least_tie(best)))
         if self._pairs is None:
             by_product = self._r_norms - 2 * (self._R @ self._X[pick]) + self._norms[pick]
             rows = np.flatnonzero(by_product < self._distances + self._slack)
@@ -319,6 +318,10 @@ class _Greedy:
         least = self._least_costs[:n_bounds]
         np.maximum(least, self._cost - largest, out=least)
 
+    def _least_tie(self, best: float) -> float:
+        """Return the least gain that may equal the best but for rounding."""
+        return best - (_TIE * float(np.finfo(self._X.dtype).eps) * abs(best) + self._noise)
+
     # The first picks, by products alone.
 
     def _refresh(self) -> None:
@@ -326,7 +329,8 @@ class _Greedy:
         size = _FIRST_BATCH
         while True:
             best = np.where(self._stale, -np.inf, self._gains).max()
-            rows = np.flatnonzero(self._stale & (self._gains >= best) & self._is_open())
+            may_be = self._stale & (self._gains >= self._least_tie(best))
+            rows = np.flatnonzero(may_be & self._is_open())
             if len(rows) == 0:
                 return
             if len(rows) > size:
