@@ -23,7 +23,7 @@ from ..utils import (
     rows_out,
     warn,
 )
-from ._preparation import check_groups, count_picks, find_distinct, warn_of_groups
+from ._preparation import Distinct, check_groups, count_picks, find_distinct, warn_of_groups
 from ._representation import cost_of_best_row, describe_cover, share_taken_away
 from ._representatives import NearestRepresentativeMixin
 from ._validation import check_weights
@@ -289,7 +289,8 @@ class DiversitySampler(
             for some row that can be picked.
         groups : array-like of shape (n_rows,), default=None
             Group of each row, such as its camera, its day or its class: any values, none missing.
-            Each group is given a number of picks, as `group_balance` says.
+            Each group is given a number of picks, as `group_balance` says. Rows that are equal in
+            several groups count for that which lacks most of its share.
 
         Returns
         -------
@@ -488,7 +489,7 @@ class DiversitySampler(
         if weights is not None:
             weights = check_weights(weights, len(rows), labelled)
         numbers = None if groups is None else check_groups(groups, len(rows))
-        pool = self._make_pool(rows, labelled, weights, np.random.RandomState(seed), elsewhere)
+        distinct, pool = self._make_pool(rows, labelled, weights, numbers, seed, elsewhere)
         # A share is one of the rows that could be picked if copies were rows like others.
         n_rows = int(np.count_nonzero(pool.candidates[pool.stand_in]))
         n_picks = count_picks(self.n_samples, n_rows, pool.candidates, type(self).__name__)
@@ -496,7 +497,7 @@ class DiversitySampler(
         if numbers is None:
             subset = strategy(pool, n_picks)
         else:
-            warn_of_groups(numbers, pool.candidates, labelled, n_picks, self.group_balance)
+            warn_of_groups(numbers, distinct, labelled, n_picks, self.group_balance)
             subset = pick_by_group(pool, n_picks, strategy, numbers, self.group_balance)
         if len(subset.indices) < n_picks:
             users = callable(self.strategy) and elsewhere is None
@@ -512,9 +513,10 @@ class DiversitySampler(
         rows: NDArray,
         labelled: NDArray[np.intp],
         weights: NDArray[np.float64] | None,
-        random_state: np.random.RandomState,
+        groups: NDArray[np.intp] | None,
+        seed: int,
         elsewhere: NDArray | None,
-    ) -> Pool:
+    ) -> tuple[Distinct, Pool]:
         """Say which rows can be picked, and what each of them stands for."""
         geometry = to_geometry(rows, self.metric)
         copies_count = callable(self.strategy) or self.strategy in _PLAIN
@@ -523,15 +525,17 @@ class DiversitySampler(
             labelled,
             weights,
             self.outlier_fraction if self.strategy in _WITHOUT_OUTLIERS else 0.0,
+            groups=groups,
+            balance=self.group_balance,
             as_rows=copies_count and elsewhere is None,
         )
         squared = self.min_distance**2 if self.metric == "euclidean" else 2 * self.min_distance
-        return Pool(
+        pool = Pool(
             X=geometry,
             candidates=distinct.candidates,
             mass=distinct.mass,
             stand_in=distinct.stand_in,
-            random_state=random_state,
+            random_state=np.random.RandomState(seed),
             preselected=labelled,
             elsewhere=elsewhere,
             weights=distinct.weights,
@@ -541,6 +545,7 @@ class DiversitySampler(
             fps_ratio=self.fps_ratio,
             fps_scope=self.fps_scope,
         )
+        return distinct, pool
 
     def _strategy(self, goes_on: bool) -> Strategy:
         """Return how to pick; from a later batch, by covering or the farthest."""

@@ -1,5 +1,7 @@
 """Quotas of groups, and the distance that picks keep."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -99,12 +101,41 @@ def test_more_groups_than_picks_is_said():
     assert len(set(groups[picks].tolist())) == 5
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES[:-1])
+def test_groups_share_what_is_equal(strategy):
+    rng = np.random.RandomState(0)
+    A = rng.normal(size=(50, 4))
+    X = np.concatenate([A, A[:45], rng.normal(size=(5, 4))])
+    groups = np.repeat(["a", "b"], 50)
+    sampler = DiversitySampler(20, strategy=strategy, group_balance="equal")
+    picks = sampler.select(X, groups=groups)
+    assert np.unique(X[picks], axis=0, return_counts=True)[1].tolist() == [1] * 20
+    assert (picks < 50).sum() == 10
+    # All but 5 of each group are shared: both can have 27 or 28 of the 55.
+    assert (sampler.set_params(n_samples=54).select(X, groups=groups) < 50).sum() == 27
+    # Equal rows without weight give nothing to their group.
+    weights = np.r_[np.ones(50), np.zeros(45), np.ones(5)]
+    sampler.set_params(n_samples=20)
+    with pytest.warns(UserWarning, match="1 of the 2 groups get fewer picks than they are due"):
+        picks = sampler.select(X, groups=groups, weights=weights)
+    assert (weights[picks] > 0).all()
+    assert (picks < 50).sum() == 15
+
+
+def test_three_groups_share_what_pairs_of_them_have():
+    X = np.arange(20.0)[:, None]
+    X, groups = np.concatenate([X, X]), np.r_[[0] * 10, [1] * 10, [1] * 10, [2] * 10]
+    sampler = DiversitySampler(18, strategy="coverage", group_balance="equal")
+    assert np.bincount(groups[sampler.select(X, groups=groups)]).tolist() == [6, 6, 6]
+
+
 def test_a_group_without_candidates_is_said():
     X = np.random.RandomState(0).normal(size=(80, 3))
     X[60:] = X[:20]
     groups = np.repeat(["a", "b", "copies"], [30, 30, 20])
+    weights = np.repeat([1.0, 0.0], [60, 20])
     with pytest.warns(UserWarning, match="1 of the 3 groups have no row that can be picked"):
-        picks = DiversitySampler(12).select(X, groups=groups)
+        picks = DiversitySampler(12).select(X, groups=groups, weights=weights)
     assert len(picks) == 12
     assert (picks < 60).all()
     # One that is labelled already has had its share.
@@ -166,8 +197,14 @@ def test_other_groups_give_what_one_cannot_at_a_distance(strategy):
     # Group 1 is near what group 0 has; whichever goes first, rows far enough are left.
     X = np.array([0.0, 1, 2, 5, 6, 7, 7, 7])[:, None]
     sampler = DiversitySampler(4, strategy=strategy, min_distance=2.0)
-    with pytest.warns(UserWarning, match="leaves 3 of 4 picks"):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
         sampler.fit(X, groups=[0, 1] * 4)
+    n_picks = len(sampler.selected_indices_)
+    assert n_picks >= 3
+    assert ["leaves 3 of 4 picks" in str(warning.message) for warning in said] == [True] * (
+        4 - n_picks
+    )
     assert sampler.covering_radius_ < 2
 
 

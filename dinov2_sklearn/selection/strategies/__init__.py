@@ -1,5 +1,6 @@
 """How rows are picked: functions of arrays that know nothing of estimators."""
 
+from ._clusters import dues
 from ._coverage import cover
 from ._pool import Pool, Subset
 from ._strategies import STRATEGIES, Strategy, pick_by_group, pick_fps, users_strategy
@@ -10,6 +11,7 @@ __all__ = [
     "Strategy",
     "Subset",
     "cover",
+    "dues",
     "pick_by_group",
     "pick_fps",
     "users_strategy",
