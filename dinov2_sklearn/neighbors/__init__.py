@@ -13,7 +13,15 @@ from ._distances import (
 from ._forest import Pairs, connected, renumber
 from ._geometry import Rows, RowSubset, UnitRows, exact_rows, row_blocks, to_geometry, to_metric
 from ._join import within
-from ._rows import check_finite, first_occurrences, map_blocks, match_rows, row_keys
+from ._rows import (
+    check_finite,
+    direction_tolerance,
+    first_directions,
+    first_occurrences,
+    map_blocks,
+    match_rows,
+    row_keys,
+)
 from ._threads import for_each
 from ._validation import check_rows
 
@@ -27,7 +35,9 @@ __all__ = [
     "check_finite",
     "check_rows",
     "connected",
+    "direction_tolerance",
     "exact_rows",
+    "first_directions",
     "first_occurrences",
     "for_each",
     "knn",

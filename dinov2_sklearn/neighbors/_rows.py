@@ -5,11 +5,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ._geometry import Rows, RowSubset, columns_of, row_blocks
+from ._forest import connected
+from ._geometry import Rows, RowSubset, UnitRows, columns_of, exact_rows, row_blocks
 
 __all__ = [
     "BLOCK_ROWS",
     "check_finite",
+    "direction_tolerance",
+    "first_directions",
     "first_occurrences",
     "map_blocks",
     "match_rows",
@@ -93,10 +96,114 @@ def first_occurrences(rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
     return is_first, (np.cumsum(is_first) - 1)[first_of]
 
 
+def direction_tolerance(dtype: np.dtype) -> float:
+    """Say by what share of itself an entry of a unit row may differ in one of equal direction.
+
+    Rows of one direction that were scaled and rounded differ by half a unit in the last place
+    each, and so may their lengths; what float64 computes of them adds a little.
+    """
+    return 2 * float(np.finfo(dtype).eps) + 16 * float(np.finfo(np.float64).eps)
+
+
+def first_directions(rows: NDArray | UnitRows) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """Find the distinct rows; unit rows are equal whose directions are, but for rounding.
+
+    Parameters and result are those of `first_occurrences`.
+
+    Notes
+    -----
+    Directions are sorted by a few of their entries and by a projection into runs, within which
+    neighbours are as near as `direction_tolerance` allows. Only what is left in a run with others
+    is compared. Time is that of some sorts, unless very many rows are nearly the same.
+    """
+    is_first, place = first_occurrences(rows)
+    if not isinstance(rows, UnitRows):
+        return is_first, place
+    distinct = np.flatnonzero(is_first)
+    first, second = _equal_directions(RowSubset(rows, distinct))
+    if len(first):
+        place = connected(len(distinct), first, second).astype(np.intp)[place]
+        is_first = np.zeros(len(rows), dtype=bool)
+        is_first[np.unique(place, return_index=True)[1]] = True
+    return is_first, place
+
+
+def _equal_directions(rows: RowSubset) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Find pairs that connect all rows of equal directions."""
+    # As they are read, in the precision of the rows, both ends may be off once more.
+    tolerance = 2 * direction_tolerance(rows.dtype)
+    entries = columns_of(rows, _few_columns(rows)).astype(np.float64)
+    slack = tolerance * np.abs(entries) + np.finfo(rows.dtype).tiny
+    left, run = np.arange(len(rows)), np.zeros(len(rows), dtype=np.intp)
+    for column in range(entries.shape[1]):
+        left, run = _split_runs(left, run, entries[left, column], slack[left, column])
+    left, run = _split_runs(left, run, *_projection(rows, left, tolerance))
+    order = np.lexsort((entries[left, 0], run))
+    left, run = left[order], run[order]
+    firsts, seconds, step = [left[:0]], [left[:0]], 1
+    while step < len(left):
+        some = np.flatnonzero(run[:-step] == run[step:])
+        for column in range(entries.shape[1]):
+            one, other = left[some], left[some + step]
+            apart = np.abs(entries[one, column] - entries[other, column])
+            some = some[apart <= np.maximum(slack[one, column], slack[other, column])]
+            if column == 0 and len(some) == 0:  # in this order, all others are farther apart
+                return np.concatenate(firsts), np.concatenate(seconds)
+        some = some[_are_same_directions(rows, left[some], left[some + step])]
+        firsts.append(left[some])
+        seconds.append(left[some + step])
+        # Who has found one of its direction is done.
+        left, run = np.delete(left, some + step), np.delete(run, some + step)
+        step = 1 if len(some) else step + 1
+    return np.concatenate(firsts), np.concatenate(seconds)
+
+
+def _split_runs(
+    rows: NDArray[np.intp], run: NDArray[np.intp], key: NDArray, slack: NDArray
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Split runs of rows where neighbours by a key are apart; leave out who is alone in one."""
+    order = np.lexsort((key, run))
+    rows, run, key, slack = rows[order], run[order], key[order], slack[order]
+    apart = np.diff(key) > np.maximum(slack[1:], slack[:-1])
+    run = np.append(0, np.cumsum(apart | (np.diff(run) != 0)))[: len(rows)]
+    together = np.bincount(run)[run] > 1
+    return rows[together], run[together]
+
+
+def _projection(
+    rows: RowSubset, some: NDArray[np.intp], tolerance: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Project rows on a random direction, and say how far that may be off."""
+    direction = np.random.RandomState(0).normal(size=rows.shape[1])
+    projected, slack = np.empty(len(some)), np.empty(len(some))
+    for part in row_blocks(len(some), rows.shape[1]):
+        block = exact_rows(rows, some[part])
+        projected[part] = block @ direction
+        slack[part] = tolerance * (np.abs(block) @ np.abs(direction))
+    return projected, slack
+
+
+def _are_same_directions(
+    rows: RowSubset, some: NDArray[np.intp], others: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Tell which pairs of rows have one direction, but for rounding."""
+    same = np.empty(len(some), dtype=bool)
+    tolerance, least = direction_tolerance(rows.dtype), float(np.finfo(rows.dtype).tiny)
+    for part in row_blocks(len(some), rows.shape[1]):
+        one, other = exact_rows(rows, some[part]), exact_rows(rows, others[part])
+        limit = tolerance * np.maximum(np.abs(one), np.abs(other)) + least
+        same[part] = (np.abs(one - other) <= limit).all(axis=1)
+    return same
+
+
+def _few_columns(rows: Rows) -> NDArray[np.intp]:
+    """Choose some columns: most rows differ from all others in these already."""
+    return np.unique(np.linspace(0, rows.shape[1] - 1, _FEW_COLUMNS).astype(np.intp))
+
+
 def _first_by_keys(rows: Rows) -> NDArray[np.intp]:
     """For each row the first whose key is the same."""
-    # Most rows differ from all others in a few columns already.
-    few = np.unique(np.linspace(0, rows.shape[1] - 1, _FEW_COLUMNS).astype(np.intp))
+    few = _few_columns(rows)
     _, place, counts = np.unique(
         row_keys(columns_of(rows, few)), return_inverse=True, return_counts=True
     )

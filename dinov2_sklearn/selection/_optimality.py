@@ -10,7 +10,7 @@ from ..neighbors import (
     RowSubset,
     absolute_error,
     check_rows,
-    first_occurrences,
+    first_directions,
     for_each,
     knn,
     nearest,
@@ -147,7 +147,7 @@ def optimality_gap(
         raise ValueError("indices is empty: there is no selection to measure.")
     if weights is not None:
         weights = check_weights(weights, n_rows, np.empty(0, dtype=np.intp), scaled=False)
-    is_first, value = first_occurrences(geometry)
+    is_first, value = first_directions(geometry)
     rows = np.flatnonzero(is_first)
     if len(rows) > MAX_ROWS:
         raise ValueError(

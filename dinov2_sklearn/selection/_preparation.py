@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..images.sources import is_missing
-from ..neighbors import Rows, first_occurrences, knn
+from ..neighbors import Rows, UnitRows, first_directions, knn
 from ..utils import warn
 from ._validation import check_n_samples
 from .strategies import dues
@@ -49,7 +49,7 @@ class Distinct:
 
 
 def find_distinct(
-    X: Rows,
+    X: NDArray | UnitRows,
     preselected: NDArray[np.intp],
     weights: NDArray[np.float64] | None,
     outlier_fraction: float,
@@ -70,7 +70,7 @@ def find_distinct(
     out = outliers(X, n_outliers) if n_outliers else np.empty(0, dtype=np.intp)
     stand_in, n_distinct = np.arange(n), None
     if not as_rows:
-        value = first_occurrences(X)[1]
+        value = first_directions(X)[1]
         rank = np.ones(n) if weights is None else weights.copy()
         rank[out] = -1
         rank[preselected] = np.inf

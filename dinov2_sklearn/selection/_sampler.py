@@ -154,11 +154,12 @@ class DiversitySampler(
 
     Notes
     -----
-    **Copies.** Rows that are equal (under "cosine": of one direction) count as one row: one of
-    them is picked at most, in all strategies but "random" and callables, and quotas count them
-    once. It is the one of largest weight, of several the first. In what "coverage" covers, that
-    row has the mass of all of them. Rows that are nearly equal, such as the frames of a burst, are
-    covered by one pick, after which the others have next to nothing to add.
+    **Copies.** Rows that are equal (under "cosine": of one direction, but for rounding) count as
+    one row: one of them is picked at most, in all strategies but "random" and callables, and
+    quotas count them once. It is the one of largest weight, of several the first. In what
+    "coverage" covers, that row has the mass of all of them. Rows that are nearly equal, such as
+    the frames of a burst, are covered by one pick, after which the others have next to nothing to
+    add.
 
     **Coverage.** With the picks S, the cost is ``sum_i w_i min_{s in S} |x_i - s|^2``, which
     facility location [4]_ lowers row by row. The value of S, the cost it takes away from that of

@@ -4,8 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from dinov2_sklearn.neighbors import _rows
-from dinov2_sklearn.neighbors._rows import first_occurrences, map_blocks, match_rows
+from dinov2_sklearn.neighbors import UnitRows, _rows
+from dinov2_sklearn.neighbors._rows import (
+    first_directions,
+    first_occurrences,
+    map_blocks,
+    match_rows,
+)
 
 # Few values, so that equal rows are common.
 small_rows = arrays(
@@ -64,3 +69,34 @@ def test_map_blocks_gives_a_row_the_same_result_in_every_company(n_rows, seed):
     alone = map_blocks(lambda block: block @ matrix, rows[row : row + 1], 3)
     np.testing.assert_array_equal(together[row], alone[0])
     np.testing.assert_allclose(together, rows @ matrix, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", [1, 2, 7, 40, 400])
+def test_directions_are_equal_up_to_rounding(d, dtype):
+    rng = np.random.RandomState(d)
+    distinct = rng.normal(size=(60, d)).astype(dtype)
+    if d > 2:
+        distinct[distinct < -1] = 0
+    source = rng.permutation(np.repeat(np.arange(len(distinct)), 20))
+    factors = np.exp(rng.uniform(-20, 20, size=(len(source), 1))).astype(dtype)
+    is_first, place = first_directions(UnitRows(distinct[source] * factors))
+    # In one dimension there are two directions.
+    value = (distinct > 0).ravel()[source] if d == 1 else source
+    _, first, inverse = np.unique(value, return_index=True, return_inverse=True)
+    np.testing.assert_array_equal(np.flatnonzero(is_first), np.sort(first))
+    np.testing.assert_array_equal(np.flatnonzero(is_first)[place], first[inverse])
+
+
+def test_directions_that_differ_are_not_equal():
+    rng = np.random.RandomState(0)
+    row = rng.normal(size=32).astype(np.float32)
+    X = row + (1e-6 * rng.normal(size=(500, 32))).astype(np.float32)
+    assert first_directions(UnitRows(X))[0].all()
+    one = np.tile(row, (33, 1))
+    one[np.arange(32), np.arange(32)] *= np.float32(1 + 1e-6)
+    assert first_directions(UnitRows(one))[0].all()
+    # Nor is a sparse row another that has its other entries.
+    sparse = np.where(rng.uniform(size=(2000, 50)) < 0.05, rng.normal(size=(2000, 50)), 0)
+    sparse = np.unique(sparse[(sparse != 0).sum(axis=1) > 1], axis=0)
+    assert first_directions(UnitRows(sparse))[0].all()

@@ -59,6 +59,17 @@ def test_rows_of_one_direction_are_copies_under_cosine():
         assert sorted((picks // 5).tolist()) == list(range(30))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_rows_of_one_direction_are_copies_up_to_rounding(strategy, dtype):
+    D = np.random.RandomState(0).normal(size=(300, 32)).astype(dtype)
+    X = np.concatenate([D, 3 * D, 0.1 * D, np.pi * D, D / 7]).astype(dtype)
+    sampler = DiversitySampler(350, strategy=strategy, metric="cosine")
+    with pytest.warns(UserWarning, match="more than the 300 distinct rows"):
+        picks = sampler.select(X)
+    assert sorted((picks % 300).tolist()) == list(range(300))
+
+
 def test_random_draws_copies_like_other_rows():
     X, is_frame = burst_among(400, 600)
     picks = DiversitySampler(500, strategy="random").select(X)
