@@ -14,6 +14,8 @@ from ._sheet import add_sheet, check_sheet, write_sheet
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..selection import DiversitySampler
+
 __all__ = ["add_to"]
 
 _SAMPLER = "selection._sampler.DiversitySampler"
@@ -54,6 +56,9 @@ def add_to(commands: Commands) -> None:
     which = "selection of an earlier round, in any format: counts as labelled, is extended and "
     which += "not picked again; may be repeated"
     command.option("--exclude", [Path], "FILE", which, default=[])
+    what = "say how far the picks are from the best that so many could be: seconds for thousands "
+    what += "of images, and 20,000 at most"
+    command.switch("--prove", what)
     formats = ("csv", "txt", "json", "coco", "label-studio")
     command.option("--format", formats, None, "default: by the extension of --output")
     command.add_root()
@@ -79,6 +84,7 @@ def _run(arguments: argparse.Namespace) -> Report:
     groups = columns.get(arguments.group_by)
     sampler = DiversitySampler(arguments.n, **given(arguments, _SAMPLER))
     sampler.fit(rows, preselected=preselected, groups=groups)
+    gap = _gap(sampler, rows, preselected) if arguments.prove else None
     settings = {"model_name": model_name, "embeddings": str(arguments.embeddings)}
     write_selection(
         arguments.output,
@@ -103,6 +109,11 @@ def _run(arguments: argparse.Namespace) -> Report:
     text = f"{arguments.output}: {len(picked)} of {len(images)} images, which take away "
     text += f"{sampler.representation_[-1]:.0%} of the spread; covering radius "
     text += f"{sampler.covering_radius_:.4g}"
+    if arguments.prove:
+        data["gap"] = gap
+        n_labelled = len(picked) + len(preselected)
+        proof = f"proven within {gap:.1%} of" if gap is not None else "with no proof of how near to"
+        text += f";\n{proof} the least cost that {n_labelled:,} images can have"
     if arguments.copy_to is not None:
         with _after_selection(arguments, "images could not all be gathered"):
             data["copies"] = copy_images(picked, arguments.copy_to, mode=arguments.copy_mode)
@@ -114,6 +125,17 @@ def _run(arguments: argparse.Namespace) -> Report:
             skipped = [*skipped, *write_sheet(arguments, picked, title, images)]
         text += f"\n{arguments.contact_sheet}: how they look"
     return Report(text, data, skipped)
+
+
+def _gap(sampler: "DiversitySampler", rows: "NDArray", preselected: list[int]) -> float | None:
+    """Prove how far the picks and the labelled images are from the best; None if nothing can be."""
+    from math import isfinite
+
+    from ..selection import optimality_gap
+
+    labelled = [*preselected, *sampler.selected_indices_]
+    gap = optimality_gap(rows, labelled, metric=sampler.metric).gap
+    return gap if isfinite(gap) else None
 
 
 def _columns(arguments: argparse.Namespace, paths: list[str]) -> dict[str, list[str]]:

@@ -522,7 +522,9 @@ class NearDuplicates(VersionedMixin, OneToOneFeatureMixin, TransformerMixin, Bas
 
 def _threshold_text(limit: float, metric: str) -> str:
     value = float(similarity(np.array(limit), metric))
-    return f"max_distance={-value:.6g}" if metric == "euclidean" else f"min_similarity={value:.6g}"
+    return (
+        f"max_distance={-value:.12g}" if metric == "euclidean" else f"min_similarity={value:.12g}"
+    )
 
 
 def _partners(n_fitted: int, n: int, pairs: Pairs) -> tuple[NDArray, NDArray]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
 import numpy as np
@@ -86,11 +87,12 @@ class SimilarityReport:
             self.thresholds, self.n_groups, self.largest_group, self.n_duplicates, strict=True
         )
         for threshold, n_groups, largest, n_duplicates in columns:
-            lines.append(f"{threshold:<16.4g}{n_groups:>9}{largest:>9}{n_duplicates:>10}")
+            lines.append(f"{threshold:<16.12g}{n_groups:>9}{largest:>9}{n_duplicates:>10}")
         if self.suggested is None:
             lines.append("no gap tells near-duplicates from other rows: look at pairs and decide")
         else:
-            lines.append(f"a gap suggests min_similarity={self.suggested:.4g}: look at pairs there")
+            suggested = _rounded_down(self.suggested)
+            lines.append(f"a gap suggests min_similarity={suggested}: look at pairs there")
         return "\n".join(lines)
 
 
@@ -175,6 +177,12 @@ def similarity_report(
         n_duplicates=tuple(n - len(size) for size in sizes),
         suggested=_suggest(pairs.sq_distances, n, limit),
     )
+
+
+def _rounded_down(cosine: float) -> str:
+    """Write a cosine with digits enough for its distance from 1, and none above it."""
+    digits = max(4, 2 - Decimal(1 - cosine).adjusted())
+    return f"{Decimal(cosine).quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR).normalize():f}"
 
 
 def _suggest(sq_distances: NDArray[np.float64], n: int, limit: float) -> float | None:

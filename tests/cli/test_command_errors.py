@@ -1,5 +1,6 @@
 """What is wrong is said in one line, with status 1 for a failure and 2 for a wrong usage."""
 
+import json
 import os
 import re
 import subprocess
@@ -248,6 +249,21 @@ def test_more_than_there_are_are_all(desk, capsys):
     assert main(["select", "--embeddings", "good.npz", "--output", "a.txt", "--n", "100"]) == 0
     assert len(Path("a.txt").read_text().splitlines()) == 20
     assert "warning: " in capsys.readouterr().err
+
+
+def test_select_proves_how_good_its_picks_are(desk, capsys):
+    line = "select --embeddings good.npz --n 5 --exclude picks.txt --output"
+    main([*line.split(), "a.txt", "--prove"])
+    proof = re.search(
+        r"proven within ([\d.]+%) of\s+the least cost that (\d) images can have",
+        capsys.readouterr().out,
+    )
+    main([*line.split(), "b.txt", "--prove", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert proof[1] == f"{found['gap']:.1%}"
+    assert int(proof[2]) == 5 + found["n_excluded"]
+    main([*line.split(), "c.txt"])
+    assert "proven" not in capsys.readouterr().out
 
 
 def test_rows_without_numbers_are_left_out_and_told(desk, capsys):

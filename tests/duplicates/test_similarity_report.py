@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -29,14 +30,18 @@ def test_thresholds_group_as_the_estimator_does():
     assert np.isnan(report.nearest_similarity[~known]).all()
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.01, 0.1])
+@pytest.mark.parametrize("noise", [0.0, 1e-6, 1e-4, 0.01, 0.1])
 def test_a_gap_suggests_a_threshold_that_tells_copies_apart(noise):
     report = similarity_report(rows_and_copies(noise))
     assert report.suggested is not None
     fitted = NearDuplicates(report.suggested).fit(rows_and_copies(noise))
     assert fitted.n_groups_ == 300
     assert fitted.group_sizes_.max() == 2
-    assert f"min_similarity={report.suggested:.4g}" in str(report)
+    # What is printed does as well.
+    printed = float(re.search(r"suggests min_similarity=([\d.]+):", str(report))[1])
+    np.testing.assert_array_equal(
+        NearDuplicates(printed).fit(rows_and_copies(noise)).labels_, fitted.labels_
+    )
 
 
 def test_rows_that_thin_out_evenly_have_no_gap():
