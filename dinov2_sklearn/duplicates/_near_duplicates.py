@@ -19,7 +19,7 @@ from ..neighbors import (
     check_rows,
     connected,
     exact_rows,
-    first_occurrences,
+    first_directions,
     pair_sq_distances,
     row_blocks,
     to_geometry,
@@ -44,9 +44,9 @@ def find_pairs(
 ) -> Pairs:
     """Return a minimum spanning forest of the pairs within `limit`, squared, of any rows.
 
-    Equal rows are compared once.
+    Equal rows, and unit rows of one direction, are compared once.
     """
-    is_first, place = first_occurrences(geometry)
+    is_first, place = first_directions(geometry)
     first = np.flatnonzero(is_first)
     if len(first) == len(is_first):
         return within(geometry, limit, n_jobs=n_jobs, advance=advance)

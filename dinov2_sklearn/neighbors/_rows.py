@@ -105,7 +105,7 @@ def direction_tolerance(dtype: np.dtype) -> float:
     return 2 * float(np.finfo(dtype).eps) + 16 * float(np.finfo(np.float64).eps)
 
 
-def first_directions(rows: NDArray | UnitRows) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+def first_directions(rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
     """Find the distinct rows; unit rows are equal whose directions are, but for rounding.
 
     Parameters and result are those of `first_occurrences`.

@@ -322,3 +322,12 @@ def test_threads_change_nothing():
     one, two = (NearDuplicates(0.9, n_jobs=n_jobs).fit(X) for n_jobs in (1, 2))
     for name in ("labels_", "kept_indices_", "nearest_", "nearest_similarity_"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_of_one_direction_have_a_cosine_of_one(dtype):
+    D = np.random.RandomState(0).normal(size=(100, 32)).astype(dtype)
+    X = np.concatenate([D, 3 * D, 0.1 * D, np.pi * D, D / 7]).astype(dtype)
+    fitted = NearDuplicates(1.0).fit(X)
+    assert fitted.labels_.tolist() == list(range(100)) * 5
+    assert (fitted.nearest_similarity_ == 1).all()
