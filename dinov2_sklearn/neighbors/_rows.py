@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from ._forest import connected
 from ._geometry import Rows, RowSubset, UnitRows, columns_of, exact_rows, row_blocks
@@ -21,6 +22,8 @@ __all__ = [
 
 # Columns by which rows are told apart before all of them are read.
 _FEW_COLUMNS = 8
+# Neighbours in a run of like directions that are compared one by one.
+_STEPS = 16
 BLOCK_ROWS = 256
 """Rows handled at a time. Every block has exactly this many, the last one padded with zeros."""
 
@@ -141,7 +144,7 @@ def _equal_directions(rows: RowSubset) -> tuple[NDArray[np.intp], NDArray[np.int
     order = np.lexsort((entries[left, 0], run))
     left, run = left[order], run[order]
     firsts, seconds, step = [left[:0]], [left[:0]], 1
-    while step < len(left):
+    while step < min(len(left), _STEPS):
         some = np.flatnonzero(run[:-step] == run[step:])
         for column in range(entries.shape[1]):
             one, other = left[some], left[some + step]
@@ -155,6 +158,14 @@ def _equal_directions(rows: RowSubset) -> tuple[NDArray[np.intp], NDArray[np.int
         # Who has found one of its direction is done.
         left, run = np.delete(left, some + step), np.delete(run, some + step)
         step = 1 if len(some) else step + 1
+    # Long runs are of rows that are nearly the same: a tree tells them apart.
+    for some in np.split(left, np.flatnonzero(np.diff(run)) + 1):
+        if len(some) > _STEPS:
+            tree = cKDTree((entries[some] - entries[some[0]]) / slack[some].max(axis=0))
+            near = some[tree.query_pairs(1 + 1e-6, p=np.inf, output_type="ndarray")]
+            near = near[_are_same_directions(rows, near[:, 0], near[:, 1])]
+            firsts.append(near[:, 0])
+            seconds.append(near[:, 1])
     return np.concatenate(firsts), np.concatenate(seconds)
 
 
