@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 __all__ = ["Forest", "Pairs", "connected", "renumber", "spans"]
@@ -36,8 +36,8 @@ class Pairs(NamedTuple):
 
 def connected(n: int, first: NDArray[np.intp], second: NDArray[np.intp]) -> NDArray[np.int32]:
     """Label `n` rows with their connected groups, numbered in the order of their first rows."""
-    graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(n, n))
-    return renumber(connected_components(graph.tocsr(), directed=False)[1])
+    graph = _graph(n, first, second, np.ones(len(first), dtype=bool))
+    return renumber(connected_components(graph, directed=False)[1])
 
 
 def renumber(labels: NDArray) -> NDArray[np.int32]:
@@ -53,8 +53,14 @@ def _spanning(n: int, first: NDArray, second: NDArray, order: NDArray) -> NDArra
     # Ranks instead of lengths: no two are equal, so there is one forest, and none is 0.
     ranks = np.empty(len(order))
     ranks[order] = np.arange(1, len(order) + 1)
-    forest = minimum_spanning_tree(coo_array((ranks, (first, second)), shape=(n, n)).tocsr())
+    forest = minimum_spanning_tree(_graph(n, first, second, ranks))
     return order[np.sort(forest.data).astype(np.intp) - 1]
+
+
+def _graph(n: int, first: NDArray, second: NDArray, values: NDArray) -> csr_array:
+    # Row numbers of 32 bits: older versions of scipy's graph routines take no others.
+    ends = first.astype(np.int32), second.astype(np.int32)
+    return coo_array((values, ends), shape=(n, n)).tocsr()
 
 
 class _Cut(NamedTuple):
