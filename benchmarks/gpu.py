@@ -36,6 +36,7 @@ from dinov2_sklearn.backbone._loading import Backbone, load_backbone, resolve_de
 from dinov2_sklearn.extraction._embedder import Recipe, embed_images
 from dinov2_sklearn.extraction._extraction import Extraction
 from dinov2_sklearn.images import ImageReader, map_ahead
+from dinov2_sklearn.images._reading import Pictures
 from dinov2_sklearn.io._cache import CacheSession
 
 HERE = Path(__file__).parent
@@ -266,7 +267,7 @@ def model_rates(plan: Plan, recipe: Recipe, backbone: Backbone) -> list[float]:
     n_images = max(4, int(n_batches)) * plan.batch_size
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (4 * plan.batch_size, plan.edge, plan.edge, 3), dtype=np.uint8)
-    decoded = [[pictures[i % len(pictures)]] for i in range(n_images)]
+    decoded = [Pictures([pictures[i % len(pictures)]]) for i in range(n_images)]
     ours = partial(embed, recipe, decoded, backbone.device, plan.batch_size, 2)
     works = (partial(alone, n_images), ours)
     return [rate(work, n_images, plan.n_runs) for work in works]

@@ -111,8 +111,8 @@ def test_demo_writes_every_file_it_names(demo):
     assert sorted(map(Path, named)) == sorted(p for p in folder.iterdir() if p.suffix != ".json")
     for path in map(Path, named):
         assert path.is_dir() or path.stat().st_size > 1000, path
-    # Sheets of 64 thumbnails each, inside the page.
-    assert (folder / "umap.html").read_text(encoding="ascii").count('id="sheet') == 4
+    # Thumbnails of all images, inside the page.
+    assert (folder / "umap.html").stat().st_size > 250 * 1000
 
 
 def test_demo_covers_more_scenes_than_random_draws_do(demo):

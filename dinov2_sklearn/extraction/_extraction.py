@@ -57,15 +57,18 @@ class Extraction:
         self._cache = CacheSession(cache_folder, recipe.settings(), recipe.checkpoint.files)
         self._pool = _DevicePool(recipe, devices, batch_size, num_workers, self._cache)
         self._opened = ExitStack()
-        self._told_of_crops = False
+        self._n_decoded = self._n_cut = 0
 
     def __enter__(self) -> Self:
         self._opened.enter_context(self._cache)
         self._opened.enter_context(self._pool)
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         self._opened.close()
+        # Once a run. Of one image, whoever asked for it knows.
+        if kind is None and self._n_decoded > 1 and 2 * self._n_cut > self._n_decoded:
+            warn_of_crops(self._n_cut, self._n_decoded)
 
     def describe(self) -> dict[str, Any]:
         """Return the form of the rows and all that they depend on, as data that JSON can hold."""
@@ -91,14 +94,10 @@ class Extraction:
             if found := self._cache.known(paths):
                 yield _spread(EmbeddedBatch.of(found, {}), places)
             todo += [i for i in chunk if i not in found]
-        n_decoded = n_cut = 0
         for batch in self._compute([firsts[i] for i in todo]):
-            n_decoded, n_cut = n_decoded + batch.crops[0], n_cut + batch.crops[1]
+            n_decoded, n_cut = batch.crops
+            self._n_decoded, self._n_cut = self._n_decoded + n_decoded, self._n_cut + n_cut
             yield from self._checked(_spread(batch.at(todo), places))
-        # Of one image, whoever asked for it knows.
-        if n_decoded > 1 and 2 * n_cut > n_decoded and not self._told_of_crops:
-            self._told_of_crops = True
-            warn_of_crops(n_cut, n_decoded)
 
     def _compute(self, images: Sequence[Any]) -> Iterator[EmbeddedBatch]:
         if len(self.devices) == 1:

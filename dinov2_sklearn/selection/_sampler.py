@@ -604,10 +604,8 @@ class DiversitySampler(
             )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if "min_distance" not in state:  # pickled by 0.1.0
-            state = {**state, "min_distance": 0.0, "group_balance": "proportional"}
-            if state["strategy"] == "hybrid":
-                state["strategy"] = "typical"  # its name since
+        if "min_distance" not in state and state["strategy"] == "hybrid":  # pickled by 0.1.0
+            state = {**state, "strategy": "typical"}  # its name since
         super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Any:

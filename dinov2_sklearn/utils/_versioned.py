@@ -1,5 +1,6 @@
 """What all estimators have: pickles that know their version, and scikit-learn's callbacks."""
 
+from inspect import signature
 from typing import Any
 
 from .._version import __version__
@@ -33,4 +34,8 @@ class VersionedMixin(CallbackSupportMixin):
                 f"{__version__}. If its results are not as before, fit it again.",
                 PickleVersionWarning,
             )
+            # Parameters that the other version did not have do what they do unless given.
+            for name, parameter in signature(type(self).__init__).parameters.items():
+                if name != "self":
+                    state.setdefault(name, parameter.default)
         super().__setstate__(state)

@@ -80,7 +80,7 @@ def test_a_quick_run_prints_every_row(rows_of, part, n_rows, title):
 def test_evidence_is_printed(lines_of, part):
     rows = [line for line in lines_of(part) if line.startswith("| digits")]
     assert len(rows) >= 8
-    assert all(row.count("±") == 4 for row in rows)
+    assert all(row.count("±") == 5 for row in rows)
 
 
 def test_embeddings_are_those_of_plain_transformers(rows_of):

@@ -32,7 +32,13 @@ from dinov2_sklearn.io._shard_folder import OtherShardsError
 ray = pytest.importorskip("ray")
 pytest.importorskip("ray.data")
 
-pytestmark = pytest.mark.slow
+# Ray leaves the log files of its data sets open, for the garbage collector to find later.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        r"ignore:(?s).*ray-data-dataset.*:pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 
 N_IMAGES, SHARD = 40, 8
 BAD = 13

@@ -23,6 +23,9 @@ from dinov2_sklearn.io._parquet import Shard, count_rows, read_shard, write_shar
 from dinov2_sklearn.io._shard_folder import filling, make_plan
 from dinov2_sklearn.io._shards import PARQUET_SHARDS
 
+# Of few images most may be wide, which is told.
+pytestmark = pytest.mark.filterwarnings("ignore:Of .* images the model sees less:UserWarning")
+
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 

@@ -26,6 +26,9 @@ from dinov2_sklearn.images import ImageDecodeError
 from dinov2_sklearn.images import _reading as reading
 from dinov2_sklearn.io import EmbeddingsFileError, _shard_folder
 
+# Of few images most may be wide, which is told.
+pytestmark = pytest.mark.filterwarnings("ignore:Of .* images the model sees less:UserWarning")
+
 
 @pytest.fixture
 def embed(tiny_dinov2):
