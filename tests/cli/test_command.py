@@ -64,7 +64,7 @@ AGAIN = (
 )
 GROUPS = (
     "select --embeddings all.npz --output groups.csv --n 4 --strategy coverage --min-distance 0 "
-    "--table cameras.csv --image-col file --group-by camera --group-balance equal --json"
+    "--table cameras.csv --image-col file --group-by camera --group-balance equal --prove --json"
 )
 DEDUPE = (
     "dedupe --embeddings all.npz --output duplicates.csv --min-similarity 0.99 --linkage complete "
@@ -185,6 +185,7 @@ def test_a_round_of_work(desk, run):
     Path("cameras.csv").write_text("\n".join(["file,camera", *cameras[::-1]]))
     grouped = run(GROUPS)
     assert 0 < grouped["representation"] < 1
+    assert 0 <= grouped["gap"] < 1
     chosen = read_selection("groups.csv")
     assert sorted(chosen.columns["camera"]) == ["north", "north", "south", "south"]
     lines = zip(chosen.paths, chosen.columns["camera"], strict=True)
