@@ -152,4 +152,4 @@ plt.show()
 # %% [markdown]
 # Real labels lie between: some of the accuracy is knowledge, some is memory, and only a split by
 # group tells them apart. Keep `duplicates.labels_` with your labels, and give it as `groups` to
-# whatever splits them. The guide says more: [One of each](../docs/guide/duplicates.md).
+# whatever splits them. The guide says more, on its page *One of each*.
