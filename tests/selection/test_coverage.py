@@ -73,7 +73,12 @@ def test_matches_the_definition(pairs, problem, data):
     picks, costs = reference(X, n_picks, candidates, mass, covered, spacing)
     # Of ties that rounding makes, either may be picked: the costs are the same.
     np.testing.assert_allclose(found.costs[: len(costs)], costs, rtol=1e-5, atol=1e-5)
-    assert len(found.indices) == len(picks)
+    if X.dtype == np.float64:
+        assert len(found.indices) == len(picks)
+    else:  # what rounding leaves of a gain of nothing may be picked for, at the same cost
+        assert len(found.indices) >= len(picks)
+        last = found.costs[max(len(costs) - 1, 0) :]
+        np.testing.assert_allclose(last, np.full(len(last), last[:1]), rtol=1e-5, atol=1e-5)
 
 
 def test_a_gain_out_of_date_is_no_tie():
