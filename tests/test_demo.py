@@ -1,7 +1,11 @@
 """The command line, and the demo from end to end."""
 
+import base64
 import csv
+import gzip
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -111,8 +115,13 @@ def test_demo_writes_every_file_it_names(demo):
     assert sorted(map(Path, named)) == sorted(p for p in folder.iterdir() if p.suffix != ".json")
     for path in map(Path, named):
         assert path.is_dir() or path.stat().st_size > 1000, path
-    # Thumbnails of all images, inside the page.
-    assert (folder / "umap.html").stat().st_size > 250 * 1000
+    # A thumbnail of each image, inside the page: the lengths of their texts.
+    page = (folder / "umap.html").read_text(encoding="ascii")
+    (packed,) = re.findall(r'<script[^>]*id="data"[^>]*>([^<]+)<', page)
+    data = json.loads(gzip.decompress(base64.b64decode(packed)))
+    thumbnails = np.frombuffer(base64.b64decode(data["pictures"]["lengths"]), dtype="<i4")
+    assert len(thumbnails) == 252
+    assert thumbnails.min() > 100
 
 
 def test_demo_covers_more_scenes_than_random_draws_do(demo):
