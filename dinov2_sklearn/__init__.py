@@ -29,6 +29,7 @@ _HOMES = {
     "leaks": "duplicates",
     "list_images": "images",
     "load_embeddings": "io",
+    "load_labels": "io",
     "load_selection": "selection",
     "load_patch_features": "attention",
     "make_demo_images": "datasets",
@@ -36,6 +37,7 @@ _HOMES = {
     "optimality_gap": "selection",
     "projection_report": "projection",
     "save_embeddings": "io",
+    "save_labels": "io",
     "selection_report": "selection",
     "similarity_report": "duplicates",
 }
@@ -60,6 +62,7 @@ __all__ = [
     "leaks",
     "list_images",
     "load_embeddings",
+    "load_labels",
     "load_patch_features",
     "load_selection",
     "make_demo_images",
@@ -67,6 +70,7 @@ __all__ = [
     "optimality_gap",
     "projection_report",
     "save_embeddings",
+    "save_labels",
     "selection_report",
     "similarity_report",
 ]
@@ -88,8 +92,10 @@ if TYPE_CHECKING:
         EmbeddingCache,
         Embeddings,
         load_embeddings,
+        load_labels,
         open_shards,
         save_embeddings,
+        save_labels,
     )
     from .projection import ProjectionDisplay, UMAPProjector, projection_report
     from .selection import (

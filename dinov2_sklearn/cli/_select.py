@@ -154,8 +154,8 @@ def _columns(arguments: argparse.Namespace, paths: list[str]) -> dict[str, list[
 
 def _read_table(file: Path, image_col: str, paths: list[str]) -> dict[str, list[str]]:
     """Return the columns of a table, a value for each of the images."""
+    from ..images import find_rows
     from ..images.sources import read_table
-    from ..selection.files import find_rows
 
     listed, columns = read_table(str(file), image_col)
     found = find_rows(paths, listed)
@@ -209,8 +209,8 @@ def _after_selection(arguments: argparse.Namespace, failure: str) -> Iterator[No
 
 
 def _preselected(arguments: argparse.Namespace, paths: list[str]) -> list[int]:
+    from ..images import find_rows
     from ..selection import read_selection
-    from ..selection.files import find_rows
     from ..utils import warn
 
     excluded: set[int] = set()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._inputs import check_images
 from ._reading import ImageReader, map_ahead, warn_of_crops
-from ._references import ImageBytes, ImageDecodeError, ImageRef
+from ._references import ImageBytes, ImageDecodeError, ImageRef, find_rows
 from .decoding import (
     IMAGE_EXTENSIONS,
     MAX_PIXELS,
@@ -55,6 +55,7 @@ __all__ = [
     "Preprocessing",
     "check_images",
     "decode_image",
+    "find_rows",
     "image_size",
     "list_images",
     "load_image",

@@ -5,13 +5,14 @@ import io
 import os
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePath
 
 from ._remote import Options, explained, fetch
 
-__all__ = ["ImageBytes", "ImageDecodeError", "ImageRef"]
+__all__ = ["ImageBytes", "ImageDecodeError", "ImageRef", "find_rows"]
 
 # Two letters at least: "c://" is a drive.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
@@ -238,6 +239,38 @@ class ImageRef:
         except (OSError, ValueError):
             return None
         return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def find_rows(names: Sequence[str], paths: Sequence[str]) -> list[list[int]]:
+    """Return for each name all of its rows among the paths, compared as absolute paths.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Addresses that are looked for.
+    paths : sequence of str
+        The images as they are listed now.
+
+    Returns
+    -------
+    rows : list of list of int
+        One list a name, empty where it is not among the paths.
+
+    Examples
+    --------
+    >>> from dinov2_sklearn.images import find_rows
+    >>> find_rows(["photos/../b.jpg", "c.jpg"], ["a.jpg", "b.jpg"])
+    [[1], []]
+    """
+    rows: dict[str, list[int]] = {ImageRef(name).absolute: [] for name in names}
+    # Only those that end alike: to make a path absolute takes longer than all else.
+    ends = {os.path.basename(name) for name in names}  # noqa: PTH119 - may be no valid text
+    for row, path in enumerate(paths):
+        if os.path.basename(path) in ends:  # noqa: PTH119
+            found = rows.get(ImageRef(path).absolute)
+            if found is not None:
+                found.append(row)
+    return [rows[ImageRef(name).absolute] for name in names]
 
 
 def _explain_irregular(path: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._extras import import_extra
 from ._files import atomic_write, left_over, temporary_beside
+from ._labels import encode_labels
 from ._progress import Progress
 from ._values import check_indices, check_int, refuse_paths
 from ._warnings import warn
@@ -25,6 +26,7 @@ __all__ = [
     "atomic_write",
     "check_indices",
     "check_int",
+    "encode_labels",
     "fit_context",
     "import_extra",
     "left_over",

@@ -3,13 +3,12 @@
 from ._copies import copy_images
 from ._files import load_selection, read_selection, write_selection
 from ._formats import PAGE_FORMAT
-from ._selection import Selection, find_rows
+from ._selection import Selection
 
 __all__ = [
     "PAGE_FORMAT",
     "Selection",
     "copy_images",
-    "find_rows",
     "load_selection",
     "read_selection",
     "write_selection",

@@ -17,9 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ..._version import __version__
+from ...images import find_rows
 from ...utils import atomic_write, check_indices
 from ._formats import choose_format, parse, to_json
-from ._selection import Selection, find_rows
+from ._selection import Selection
 
 __all__ = ["load_selection", "read_selection", "write_selection"]
 

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...images import ImageRef
-
-__all__ = ["COLUMNS", "Selection", "find_rows"]
+__all__ = ["COLUMNS", "Selection"]
 
 COLUMNS = ("rank", "index", "filepath", "score", "cluster", "distance_to_selected")
 
@@ -106,19 +104,6 @@ class Selection:
         return [
             dict(zip(names, record, strict=True)) for record in zip(ranks, *values, strict=True)
         ]
-
-
-def find_rows(names: Sequence[str], paths: Sequence[str]) -> list[list[int]]:
-    """Return for each name all of its rows among the paths, compared as absolute paths."""
-    rows: dict[str, list[int]] = {ImageRef(name).absolute: [] for name in names}
-    # Only those that end alike: to make a path absolute takes longer than all else.
-    ends = {os.path.basename(name) for name in names}  # noqa: PTH119 - may be no valid text
-    for row, path in enumerate(paths):
-        if os.path.basename(path) in ends:  # noqa: PTH119
-            found = rows.get(ImageRef(path).absolute)
-            if found is not None:
-                found.append(row)
-    return [rows[ImageRef(name).absolute] for name in names]
 
 
 def _decoded(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
