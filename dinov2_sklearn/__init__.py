@@ -17,6 +17,7 @@ _HOMES = {
     "EmbeddingCache": "io",
     "Embeddings": "io",
     "ImageDataset": "images",
+    "ImageTable": "images",
     "PatchAttentionInspector": "attention",
     "NearDuplicates": "duplicates",
     "NearDuplicatesDisplay": "duplicates",
@@ -27,7 +28,10 @@ _HOMES = {
     "extract_to_shards": "extraction",
     "extract_with_ray": "extraction",
     "leaks": "duplicates",
+    "list_boxes": "images",
+    "list_frames": "images",
     "list_images": "images",
+    "list_rows": "images",
     "load_embeddings": "io",
     "load_labels": "io",
     "load_selection": "selection",
@@ -50,6 +54,7 @@ __all__ = [
     "EmbeddingCache",
     "Embeddings",
     "ImageDataset",
+    "ImageTable",
     "NearDuplicates",
     "NearDuplicatesDisplay",
     "PatchAttentionInspector",
@@ -60,7 +65,10 @@ __all__ = [
     "extract_to_shards",
     "extract_with_ray",
     "leaks",
+    "list_boxes",
+    "list_frames",
     "list_images",
+    "list_rows",
     "load_embeddings",
     "load_labels",
     "load_patch_features",
@@ -87,7 +95,14 @@ if TYPE_CHECKING:
         similarity_report,
     )
     from .extraction import DINOv2Transformer, extract_to_shards, extract_with_ray
-    from .images import ImageDataset, list_images
+    from .images import (
+        ImageDataset,
+        ImageTable,
+        list_boxes,
+        list_frames,
+        list_images,
+        list_rows,
+    )
     from .io import (
         EmbeddingCache,
         Embeddings,

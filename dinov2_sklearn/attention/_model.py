@@ -91,7 +91,7 @@ class AttentionModel:
         """Decode and preprocess one image; an error is returned, to be raised in its turn."""
         least = self.preprocessing.min_size
         try:
-            image, (width, height) = decode_image(
+            image, (width, height), _ = decode_image(
                 source, self.decoding, min_size=least, exact=False
             )
         except ImageDecodeError as error:

@@ -149,7 +149,8 @@ def _name(image: ImageSource) -> str:
     if not isinstance(image, str):
         return ""
     # What follows the question mark of a URL may be longer than the rest, and a secret.
-    return ImageRef(image.partition("?")[0] if ImageRef(image).is_url else image).name
+    ref = ImageRef(image.partition("?")[0] if ImageRef(image).is_url else image)
+    return f"{ref.name}#{ref.fragment}" if ref.is_part else ref.name
 
 
 def _refuse_huge(

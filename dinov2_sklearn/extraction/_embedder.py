@@ -89,7 +89,8 @@ class EmbeddedBatch(NamedTuple):
     positions: list[int]  # which of the images the rows belong to
     rows: NDArray[np.float32]
     errors: dict[int, ImageDecodeError]
-    crops: tuple[int, int] = (0, 0)  # how many were decoded, and of how many the crop hides much
+    # How many were decoded, of how many the crop hides much, and how many boxes were clipped.
+    crops: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def n_images(self) -> int:
@@ -110,7 +111,7 @@ class EmbeddedBatch(NamedTuple):
         cls,
         rows: Mapping[int, NDArray[np.float32]],
         errors: dict[int, ImageDecodeError],
-        crops: tuple[int, int] = (0, 0),
+        crops: tuple[int, int, int] = (0, 0, 0),
     ) -> "EmbeddedBatch":
         """Gather rows that are given by their positions."""
         stacked = np.stack([*rows.values()]) if rows else np.empty((0, 1), dtype=np.float32)
@@ -159,13 +160,16 @@ class _ImageBatch:
     known: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     errors: dict[int, ImageDecodeError] = field(default_factory=dict)
     n_cut: int = 0
+    n_clipped: int = 0
 
     def finished(self, launched: "_Rows | None", cache: CacheSession) -> EmbeddedBatch:
         """Wait for the rows that are computed, and keep them."""
         computed: Any = [] if launched is None else launched.wait()
         cache.store([(d, row) for d, row in zip(self.digests, computed, strict=True) if d])
         rows = self.known | dict(zip(self.positions, computed, strict=True))
-        return EmbeddedBatch.of(rows, self.errors, (len(self.positions), self.n_cut))
+        return EmbeddedBatch.of(
+            rows, self.errors, (len(self.positions), self.n_cut, self.n_clipped)
+        )
 
 
 def embed_images(
@@ -243,6 +247,7 @@ def _batches(
             batch.pictures.append(found)
             batch.digests.append(digest)
             batch.n_cut += found.is_cut
+            batch.n_clipped += found.is_clipped
         if batch_size in (len(batch.positions), len(batch.known)):
             yield batch
             batch = _ImageBatch()

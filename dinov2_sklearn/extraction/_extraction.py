@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from PIL import Image
 
-from ..images import ImageDecodeError, load_image, warn_of_crops
+from ..images import ImageDecodeError, load_image, warn_of_clipped, warn_of_crops
+from ..images.decoding import LazyImage
 from ..io._cache import CacheSession
 from ._embedder import EmbeddedBatch, Recipe, embed_images
 
@@ -57,7 +58,7 @@ class Extraction:
         self._cache = CacheSession(cache_folder, recipe.settings(), recipe.checkpoint.files)
         self._pool = _DevicePool(recipe, devices, batch_size, num_workers, self._cache)
         self._opened = ExitStack()
-        self._n_decoded = self._n_cut = 0
+        self._n_decoded = self._n_cut = self._n_clipped = 0
 
     def __enter__(self) -> Self:
         self._opened.enter_context(self._cache)
@@ -69,6 +70,8 @@ class Extraction:
         # Once a run. Of one image, whoever asked for it knows.
         if kind is None and self._n_decoded > 1 and 2 * self._n_cut > self._n_decoded:
             warn_of_crops(self._n_cut, self._n_decoded)
+        if kind is None and self._n_clipped:
+            warn_of_clipped(self._n_clipped)
 
     def describe(self) -> dict[str, Any]:
         """Return the form of the rows and all that they depend on, as data that JSON can hold."""
@@ -95,8 +98,9 @@ class Extraction:
                 yield _spread(EmbeddedBatch.of(found, {}), places)
             todo += [i for i in chunk if i not in found]
         for batch in self._compute([firsts[i] for i in todo]):
-            n_decoded, n_cut = batch.crops
+            n_decoded, n_cut, n_clipped = batch.crops
             self._n_decoded, self._n_cut = self._n_decoded + n_decoded, self._n_cut + n_cut
+            self._n_clipped += n_clipped
             yield from self._checked(_spread(batch.at(todo), places))
 
     def _compute(self, images: Sequence[Any]) -> Iterator[EmbeddedBatch]:
@@ -226,10 +230,15 @@ class _DevicePool:
 
 
 def _portable(image: Any, recipe: Recipe) -> Any:
-    """Decode a PIL image, which may be a file that is not read yet, or say why it cannot be."""
-    if not isinstance(image, Image.Image):
-        return image
+    """Decode a PIL image, which may be a file that is not read yet, or say why it cannot be.
+
+    What is read when it is wanted is read.
+    """
     try:
+        if isinstance(image, LazyImage):
+            image = image.read()
+        if not isinstance(image, Image.Image):
+            return image
         return load_image(image, decoding=recipe.decoding)
     except ImageDecodeError as error:
         return error
@@ -249,13 +258,13 @@ def _work(
     _end_with(parent)
     rows: dict[int, Any] = {}
     errors: dict[int, ImageDecodeError] = {}
-    n_decoded = n_cut = 0
+    crops = [0, 0, 0]
     with cache:
         for batch in embed_images(recipe, images, device, batch_size, num_workers, cache):
             rows |= dict(zip(batch.positions, batch.rows, strict=True))
             errors |= batch.errors
-            n_decoded, n_cut = n_decoded + batch.crops[0], n_cut + batch.crops[1]
-    return EmbeddedBatch.of(rows, errors, (n_decoded, n_cut))
+            crops = [total + n for total, n in zip(crops, batch.crops, strict=True)]
+    return EmbeddedBatch.of(rows, errors, (crops[0], crops[1], crops[2]))
 
 
 @once

@@ -8,7 +8,9 @@ An image's file is opened, fetched and digested once a use:
 
 - `ImageRef` says what there is to know of an address. ``ImageRef(path).read()`` gives `ImageBytes`:
   the content, with its ``.digest``, which whatever decodes takes in place of an address. So the
-  bytes that are digested are the bytes that are decoded.
+  bytes that are digested are the bytes that are decoded. Where the address names a part of a file
+  (``#xywh=``, ``#t=``, ``#page=``, ``#row=``) it is an `ImagePart`, and within a run of `map_ahead`
+  the file is read, and decoded, once for the parts near each other.
 - ``decode_image(source, decoding, min_size=..., exact=...)`` gives a `DecodedImage`: the ``image``,
   as `load_image` does, and the ``original_size`` of the upright file, also where a large JPEG was
   decoded smaller. `image_size` reads a header alone.
@@ -21,9 +23,11 @@ An image's file is opened, fetched and digested once a use:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._fragments import Fragment
 from ._inputs import check_images
-from ._reading import ImageReader, map_ahead, warn_of_crops
+from ._reading import ImageReader, map_ahead, warn_of_clipped, warn_of_crops
 from ._references import ImageBytes, ImageDecodeError, ImageRef, find_rows
+from ._table import ImageTable
 from .decoding import (
     IMAGE_EXTENSIONS,
     MAX_PIXELS,
@@ -36,7 +40,7 @@ from .decoding import (
     warn_of_failures,
 )
 from .preprocessing import Preprocessing
-from .sources import list_images
+from .sources import list_boxes, list_frames, list_images, list_rows
 
 if TYPE_CHECKING:
     from ._dataset import ImageDataset
@@ -46,20 +50,26 @@ __all__ = [
     "MAX_PIXELS",
     "DecodedImage",
     "Decoding",
+    "Fragment",
     "ImageBytes",
     "ImageDataset",
     "ImageDecodeError",
     "ImageReader",
     "ImageRef",
     "ImageSource",
+    "ImageTable",
     "Preprocessing",
     "check_images",
     "decode_image",
     "find_rows",
     "image_size",
+    "list_boxes",
+    "list_frames",
     "list_images",
+    "list_rows",
     "load_image",
     "map_ahead",
+    "warn_of_clipped",
     "warn_of_crops",
     "warn_of_failures",
 ]

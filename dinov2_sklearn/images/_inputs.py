@@ -1,6 +1,6 @@
 """Checking the X of an estimator over images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any, TypeAlias
 
@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ._references import ImageBytes
-from .decoding import as_image
-from .sources import is_frame, is_listing, is_missing
+from ._references import ImageBytes, ImagePart
+from .decoding import LazyImage, as_image
+from .sources import is_dataset, is_frame, is_listing, is_missing
 
 __all__ = ["CheckedImage", "check_images"]
 
-CheckedImage: TypeAlias = str | ImageBytes | Image.Image | NDArray[Any]
+CheckedImage: TypeAlias = str | ImageBytes | ImagePart | LazyImage | Image.Image | NDArray[Any]
 _NUMBERS = "buif"
 _FEW = 5  # positions that an error names
 
@@ -32,7 +32,8 @@ def check_images(X: Any, *, estimator_name: str) -> list[CheckedImage]:
     X : sequence, ndarray, Series or DataFrame
         Whatever `load_image` takes, also mixed: a sequence, a 1-D array, a pandas or polars
         Series, a DataFrame of one column, an array of shape (n, 1), or an array of shape
-        (n, height, width, bands).
+        (n, height, width, bands). A data set of Hugging Face or a column of one, whose rows are
+        read when they are wanted.
     estimator_name : str
         Named in the errors.
 
@@ -85,6 +86,8 @@ def _refuse_single(X: Any, estimator_name: str) -> None:
 
 
 def _as_list(X: Any, estimator_name: str) -> list[Any]:
+    if is_dataset(X):
+        return list(_list_dataset(X, estimator_name))
     if is_frame(X):
         columns = list(X.columns)
         if len(columns) != 1:
@@ -102,6 +105,43 @@ def _as_list(X: Any, estimator_name: str) -> list[Any]:
     if not is_listing(X):
         raise TypeError(f"{estimator_name} {_TAKES}; got an object of type {type(X).__name__}.")
     return list(X)
+
+
+class _Encoded:
+    """The images of a data set of Hugging Face, as it has them in its files."""
+
+    def __init__(self, dataset: Any, column: str) -> None:
+        from datasets import Image as ImageFeature
+
+        dataset = dataset.select_columns([column])
+        if isinstance(dataset.features[column], ImageFeature):
+            dataset = dataset.cast_column(column, ImageFeature(decode=False))
+        self.dataset, self.column = dataset, column
+
+    def __getitem__(self, row: int) -> Any:
+        return self.dataset[row][self.column]
+
+
+def _holds_images(feature: Any) -> bool:
+    return type(feature).__name__ == "Image" or (isinstance(feature, dict) and "bytes" in feature)
+
+
+def _list_dataset(X: Any, estimator_name: str) -> Iterator[LazyImage]:
+    """Yield the rows of a data set or of a column of one, none of which is read yet."""
+    if hasattr(X, "column_name"):
+        dataset, column = X.source, X.column_name
+    else:
+        kinds = dict(X.features or {})
+        columns = [name for name, kind in kinds.items() if len(kinds) == 1 or _holds_images(kind)]
+        if len(columns) != 1:
+            raise ValueError(
+                f"{estimator_name} takes one column of images, got a data set with the columns "
+                f"{', '.join(map(repr, kinds)) or '(none)'}. Pick one, as dataset['column']."
+            )
+        dataset, column = X, columns[0]
+    encoded = _Encoded(dataset, column)
+    for row in range(len(dataset)):
+        yield LazyImage(encoded, row)
 
 
 def _list_array(X: NDArray[Any], estimator_name: str) -> list[Any]:
@@ -132,6 +172,8 @@ def _check_element(value: Any, values: Sequence[Any], estimator_name: str) -> Ch
             f"{estimator_name} got missing values (None or NaN) in place of images at "
             f"{_positions(missing)}."
         )
+    if isinstance(value, LazyImage):  # to be read later
+        return value
     try:
         image = as_image(value)
     except TypeError:

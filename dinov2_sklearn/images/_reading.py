@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..utils import warn
-from ._references import ImageDecodeError
+from ._references import ImageDecodeError, ImageRef
+from ._shared import SharedFiles
 from .decoding import DecodedImage, Decoding, ImageSource, decode_image
 from .preprocessing import Preprocessing
 
-__all__ = ["ImageReader", "Pictures", "map_ahead", "warn_of_crops"]
+__all__ = ["ImageReader", "Pictures", "map_ahead", "warn_of_clipped", "warn_of_crops"]
 
-_Tasks: TypeAlias = "SimpleQueue[tuple[Future[Any], Any] | None]"
+_Tasks: TypeAlias = "SimpleQueue[tuple[list[Future[Any]], list[Any]] | None]"
+_LONGEST_RUN = 16
 
 
 class Pictures(list[NDArray[np.uint8]]):
@@ -25,6 +27,8 @@ class Pictures(list[NDArray[np.uint8]]):
 
     is_cut = False
     """Whether the crop hides more than a third of the image, by its shape."""
+    is_clipped = False
+    """Whether the image is a box of which a part lies outside its picture."""
 
 
 class ImageReader:
@@ -67,6 +71,7 @@ class ImageReader:
             return decoded
         pictures = Pictures(recipe.to_display(decoded.image) for recipe in self.preprocessings)
         pictures.is_cut = self.preprocessings[0].cuts(*decoded.image.size)
+        pictures.is_clipped = decoded.is_clipped
         return pictures
 
     def decode(self, source: ImageSource | ImageDecodeError) -> DecodedImage | ImageDecodeError:
@@ -90,10 +95,21 @@ def warn_of_crops(n_cut: int, n_images: int) -> None:
     )
 
 
+def warn_of_clipped(n_clipped: int) -> None:
+    """Warn of boxes that leave their pictures."""
+    warn(
+        f"Of {n_clipped} boxes a part lies outside the picture, and was left out. Do they count "
+        "pixels of another copy of it, or of one that was not turned upright?"
+    )
+
+
 def map_ahead(
     function: Callable[[Any], Any], items: Sequence[Any], *, num_workers: int, ahead: int
 ) -> Iterator[Any]:
-    """Apply a function in threads, at most ``ahead`` items before they are consumed, in order.
+    """Apply a function in threads, ahead of what is consumed, in order.
+
+    What follows each other and is part of one file goes to one thread, and the file is read and
+    decoded once for it.
 
     Parameters
     ----------
@@ -104,7 +120,7 @@ def map_ahead(
     num_workers : int
         Threads; 0 applies the function in the calling thread.
     ahead : int
-        How many results may wait; this bounds the memory.
+        How many results may wait, or a few more; this bounds the memory.
 
     Yields
     ------
@@ -112,20 +128,27 @@ def map_ahead(
         ``function(item)`` for each item, in the order of the items.
     """
     if num_workers == 0:
-        yield from map(function, items)
+        files = SharedFiles(2)
+        for item in items:
+            with files.used():
+                result = function(item)
+            yield result
         return
     waiting: deque[Future[Any]] = deque()
     tasks: _Tasks = SimpleQueue()
+    files = SharedFiles(num_workers + 1)
     for number in range(num_workers):
         # Daemons: what is being done when the program is interrupted may be a read from a server
         # that does not answer, and the threads of an executor are waited for at exit.
         name = f"dinov2-sklearn-read-{number}"
-        threading.Thread(target=_work, args=(function, tasks), name=name, daemon=True).start()
+        arguments = (function, tasks, files)
+        threading.Thread(target=_work, args=arguments, name=name, daemon=True).start()
     try:
-        for item in items:
-            waiting.append(Future())
-            tasks.put((waiting[-1], item))
-            if len(waiting) > ahead:
+        for run in _runs(items):
+            futures: list[Future[Any]] = [Future() for _ in run]
+            waiting += futures
+            tasks.put((futures, run))
+            while len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -137,15 +160,30 @@ def map_ahead(
             tasks.put(None)
 
 
-def _work(
-    function: Callable[[Any], Any], tasks: SimpleQueue[tuple[Future[Any], Any] | None]
-) -> None:
+def _runs(items: Sequence[Any]) -> Iterator[list[Any]]:
+    """Put parts of one file that follow each other together, for the thread that decodes it."""
+    run: list[Any] = []
+    file = None
+    for item in items:
+        ref = ImageRef(item) if isinstance(item, str) and "#" in item else None
+        its_file = ref.file if ref is not None and ref.is_part else None
+        if run and (its_file is None or its_file != file or len(run) == _LONGEST_RUN):
+            yield run
+            run = []
+        run.append(item)
+        file = its_file
+    if run:
+        yield run
+
+
+def _work(function: Callable[[Any], Any], tasks: _Tasks, files: SharedFiles) -> None:
     while (task := tasks.get()) is not None:
-        future, item = task
-        if not future.set_running_or_notify_cancel():
-            continue
-        try:
-            future.set_result(function(item))
-        except BaseException as error:
-            future.set_exception(error)
+        with files.used():
+            for future, item in zip(*task, strict=True):
+                if not future.set_running_or_notify_cancel():
+                    continue
+                try:
+                    future.set_result(function(item))
+                except BaseException as error:
+                    future.set_exception(error)
         del task, future, item  # which may be large, while the next one is waited for

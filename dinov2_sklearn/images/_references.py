@@ -5,14 +5,27 @@ import io
 import os
 import re
 import stat
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePath
+from typing import Any
 
+from ._fragments import Fragment, split_fragment
 from ._remote import Options, explained, fetch
+from ._rows import Rows
+from ._shared import shared_file
+from ._video import Video
 
-__all__ = ["ImageBytes", "ImageDecodeError", "ImageRef", "find_rows"]
+__all__ = [
+    "ImageBytes",
+    "ImageDecodeError",
+    "ImagePart",
+    "ImageRef",
+    "OpenedFile",
+    "find_rows",
+]
 
 # Two letters at least: "c://" is a drive.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
@@ -79,6 +92,48 @@ class ImageBytes:
         return hashlib.blake2b(self.content, digest_size=20, person=person).digest()
 
 
+class OpenedFile:
+    """A file that was read, or a video that was opened, once for all images that are its parts."""
+
+    def __init__(self, content: ImageBytes | Video) -> None:
+        self.content = content
+        self.lock = threading.Lock()
+        # The last picture decoded of it that boxes were cut from, and how it was decoded.
+        self.picture: tuple[Any, Any] = (None, None)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Twenty bytes that tell its content from any other."""
+        return self.content.digest
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePart:
+    """A box, a frame, a page or a row: a part of a file, read once with all of it.
+
+    `load_image` and all that decodes takes one in place of an address.
+
+    Parameters
+    ----------
+    file : OpenedFile
+        The file; where the part lies in a row of a table, the image in that row.
+    address : str
+        The part's own, for messages.
+    fragment : Fragment
+        Which part it is.
+    """
+
+    file: OpenedFile = field(repr=False)
+    address: str
+    fragment: Fragment
+
+    @property
+    def digest(self) -> bytes:
+        """Twenty bytes that tell this part of this content from any other."""
+        part = str(self.fragment.within_row).encode()
+        return hashlib.blake2b(self.file.digest + part, digest_size=20).digest()
+
+
 def _decodes_as_ever(content: bytes) -> bool:
     """Whether an image has 8 bits and no alpha, so that no rule for it has changed since 0.1.0."""
     if content[:8] == b"\x89PNG\r\n\x1a\n":
@@ -91,7 +146,7 @@ def _decodes_as_ever(content: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """Where an image is: a file's path, or a URL that fsspec can open.
+    """Where an image is: a file's path, or a URL that fsspec can open, and which part of it.
 
     To users and in files an address is a plain str; this is what the rooms ask about one.
 
@@ -99,7 +154,11 @@ class ImageRef:
     ----------
     address : str
         As it was given, such as ``photos/a.jpg``, ``s3://bucket/a.jpg`` or
-        ``zip://a.jpg::photos.zip``.
+        ``zip://a.jpg::photos.zip``. After a ``#`` it may say which part of the file is the image:
+        ``#xywh=160,120,320,240`` or ``#xywh=percent:25,25,50,50`` (left, top, width, height), the
+        moment ``#t=12.5`` of a video in seconds, ``#page=3`` of a stack, counted from 1, or
+        ``#row=17&column=image`` of a parquet file, counted from 0; several with ``&`` between them.
+        Where a file has just this name, that file is meant.
 
     Examples
     --------
@@ -107,6 +166,8 @@ class ImageRef:
     >>> ref = ImageRef("zip://birds/wren.jpg::photos.zip")
     >>> ref.is_url, ref.name, ref.extension
     (True, 'wren.jpg', '.jpg')
+    >>> ImageRef("birds/wren.jpg#xywh=160,120,320,240").file
+    'birds/wren.jpg'
     """
 
     address: str
@@ -117,16 +178,48 @@ class ImageRef:
         return _SCHEME.match(self.address) is not None
 
     @property
+    def file(self) -> str:
+        """The address of the file, without the part."""
+        return self._split()[0]
+
+    @property
+    def fragment(self) -> Fragment | None:
+        """Which part of the file the image is; None for all of it.
+
+        Raises
+        ------
+        ImageDecodeError
+            If what comes after the ``#`` is no fragment.
+        """
+        text = self._split()[1]
+        try:
+            return Fragment.parse(text) if text else None
+        except ValueError as error:
+            raise ImageDecodeError(self.address, str(error)) from error
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the image is a part of its file."""
+        return self._split()[1] != ""
+
+    def _split(self) -> tuple[str, str]:
+        file, fragment = split_fragment(self.address)
+        # A name may truly hold what looks like one.
+        if fragment and not self.is_url and os.path.exists(self.address):  # noqa: PTH110
+            return self.address, ""
+        return file, fragment
+
+    @property
     def within(self) -> str:
-        """The address without a URL's archive at its end and its query, which may be a secret."""
+        """The file without a URL's archive at its end and its query, which may be a secret."""
         if not self.is_url:
-            return self.address
-        inner = self.address.partition("::")[0]
+            return self.file
+        inner = self.file.partition("::")[0]
         return inner.partition("?")[0] if inner.startswith(("http://", "https://")) else inner
 
     @property
     def name(self) -> str:
-        """What the image is called: the last part of its address."""
+        """What the file is called: the last part of its address."""
         return PurePath(self.within).name
 
     @property
@@ -142,30 +235,32 @@ class ImageRef:
     @property
     def absolute(self) -> str:
         """The address from wherever the process works; links stay as they are."""
-        inner, separator, outermost = self._parts()
+        inner, outermost, part = self._parts()
         if _SCHEME.match(outermost):
             return self.address
-        return inner + separator + os.path.abspath(outermost)  # noqa: PTH100
+        return inner + os.path.abspath(outermost) + part  # noqa: PTH100
 
     @property
     def is_absolute(self) -> bool:
         """Whether it means the same from wherever a process works; an archive's name counts."""
-        _, _, outermost = self._parts()
+        _, outermost, _ = self._parts()
         return bool(_SCHEME.match(outermost)) or os.path.isabs(outermost)  # noqa: PTH117
 
     def below(self, folder: str) -> str:
         """Return the address, which counts from a folder where it is relative."""
-        inner, separator, outermost = self._parts()
+        inner, outermost, part = self._parts()
         if _SCHEME.match(outermost):
             return self.address
-        return inner + separator + os.path.join(folder, outermost)  # noqa: PTH118
+        return inner + os.path.join(folder, outermost) + part  # noqa: PTH118
 
     def _parts(self) -> tuple[str, str, str]:
-        """Split a chained URL before the last of its parts, which all others lie in."""
-        return self.address.rpartition("::") if self.is_url else ("", "", self.address)
+        """Split before the file that all else lies in, the last of a chained URL, and after it."""
+        file, fragment = self._split()
+        inner, separator, outermost = file.rpartition("::") if self.is_url else ("", "", file)
+        return inner + separator, outermost, f"#{fragment}" if fragment else ""
 
     def open(self, storage_options: Options = None) -> io.BufferedReader | io.BytesIO:
-        """Open what is there for reading; a URL's content is fetched whole.
+        """Open the file for reading; a URL's content is fetched whole.
 
         Raises
         ------
@@ -175,49 +270,80 @@ class ImageRef:
             If fsspec's part for the URL's scheme is not installed.
         """
         if not self.is_url:
-            return open(self.address, "rb")  # noqa: PTH123 - keeps undecodable names
+            return open(self.file, "rb")  # noqa: PTH123 - keeps undecodable names
         # Whole: few file systems can seek, and one that does asks again for every piece.
-        with explained(self.address):
-            return io.BytesIO(fetch(self.address, storage_options))
+        with explained(self.file):
+            return io.BytesIO(fetch(self.file, storage_options))
 
     def open_image(self, storage_options: Options = None) -> io.BufferedReader | io.BytesIO:
-        """Open what is there, as `open`, with an error that says why there is no image.
+        """Open the file, as `open`, with an error that says why there is no image.
 
         Raises
         ------
         ImageDecodeError
             If it cannot be read, or is no regular file.
         """
+        file = self.file
         try:
             # To open a pipe would wait for whoever writes to it.
-            if not self.is_url and not stat.S_ISREG(os.stat(self.address).st_mode):  # noqa: PTH116
-                raise ImageDecodeError(self.address, _explain_irregular(self.address))
+            if not self.is_url and not stat.S_ISREG(os.stat(file).st_mode):  # noqa: PTH116
+                raise ImageDecodeError(self.address, _explain_irregular(file))
             return self.open(storage_options)
         except (OSError, ValueError) as error:
             if isinstance(error, ImageDecodeError):
                 raise
-            raise ImageDecodeError(
-                self.address, _explain_unreadable(self.address, error)
-            ) from error
+            raise ImageDecodeError(self.address, _explain_unreadable(file, error)) from error
 
-    def read(self, storage_options: Options = None) -> ImageBytes:
+    def read(self, storage_options: Options = None) -> "ImageBytes | ImagePart":
         """Read what is there, once, to be digested and decoded.
 
         Raises
         ------
         ImageDecodeError
-            If it cannot be read, or is no regular file.
+            If it cannot be read, or is no regular file; or the part is none.
         """
+        fragment = self.fragment
+        if fragment is None:
+            return self._read(storage_options)
+        key = self.file, self.stamp(), fragment.row, fragment.column, fragment.time is not None
+        file = shared_file(key, lambda: OpenedFile(self._open_part(fragment, storage_options)))
+        return ImagePart(file, self.address, fragment)
+
+    def _read(self, storage_options: Options) -> ImageBytes:
         with self.open_image(storage_options) as file:
             try:
                 return ImageBytes(file.read(), self.address)
             except OSError as error:
-                reason = _explain_unreadable(self.address, error)
+                reason = _explain_unreadable(self.file, error)
                 raise ImageDecodeError(self.address, reason) from error
+
+    def _open_part(self, fragment: Fragment, storage_options: Options) -> ImageBytes | Video:
+        """Read or open what the part is cut from, decoded or not."""
+        try:
+            if fragment.row is not None:
+                return self._read_row(fragment.row, fragment.column, storage_options)
+            if fragment.time is not None:
+                return Video(lambda: self.open_image(storage_options))
+        except ImageDecodeError:
+            raise
+        except (ImportError, ValueError) as error:
+            raise ImageDecodeError(self.address, str(error)) from error
+        return self._read(storage_options)
+
+    def _read_row(self, row: int, column: str | None, storage_options: Options) -> ImageBytes:
+        key = "rows", self.file, self.stamp()
+        rows = shared_file(key, lambda: Rows(lambda: self.open_image(storage_options)))
+        content, path = rows.read(row, column)
+        if content is None:
+            beside = ImageRef(path).below(os.path.dirname(self.file))  # noqa: PTH120
+            return ImageRef(beside)._read(storage_options)
+        return ImageBytes(content, self.address)
 
     def digest(self) -> bytes | None:
         """Digest what is there; None where it cannot be read, which decoding will report."""
         try:
+            if self.is_part:
+                return self.read().digest
             with self.open() as file:
                 return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).digest()
         except (OSError, ValueError):
@@ -235,7 +361,7 @@ class ImageRef:
         if self.is_url:
             return None
         try:
-            status = os.stat(self.address)  # noqa: PTH116 - may hold undecodable bytes
+            status = os.stat(self.file)  # noqa: PTH116 - may hold undecodable bytes
         except (OSError, ValueError):
             return None
         return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

@@ -157,7 +157,7 @@ class EmbeddingCache:
                 gone = [
                     row
                     for row in paths
-                    if not os.path.exists(row[0].decode("utf-8", "surrogatepass"))  # noqa: PTH110
+                    if not os.path.exists(_file(row[0]))  # noqa: PTH110
                 ]
                 database.executemany("DELETE FROM files WHERE path = ?", gone)
             database.execute("VACUUM")
@@ -370,6 +370,10 @@ def _embedding(cursor: sqlite3.Cursor) -> NDArray[np.float32] | None:
 def _absolute(path: str) -> bytes:
     # Whatever a str holds. abspath, of URLs too, as caches were written before.
     return os.path.abspath(path).encode("utf-8", "surrogatepass")  # noqa: PTH100
+
+
+def _file(path: bytes) -> str:
+    return ImageRef(path.decode("utf-8", "surrogatepass")).file
 
 
 def _signature(stamp: Any) -> str:

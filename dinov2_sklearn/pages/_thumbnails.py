@@ -108,7 +108,7 @@ def link_files(paths: Sequence[str], folder: Path) -> list[str]:
 def _link(path: str, folder: Path) -> str:
     if path.startswith(("http://", "https://", "file://")) and "::" not in path:
         return path
-    if ImageRef(path).is_url:
+    if ImageRef(path).is_url or ImageRef(path).is_part:
         raise ValueError(
             f"A browser cannot open {path!r}. Give thumbnails='sprites', which puts the images "
             "into the page."

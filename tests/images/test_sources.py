@@ -341,7 +341,7 @@ def test_missing_source_tells_what_is_there_instead(tmp_path):
 
 
 def test_file_of_unknown_type(tmp_path):
-    for name in ("a.parquet", "noextension"):
+    for name in ("a.h5", "noextension"):
         (path,) = make(tmp_path, name)
         with pytest.raises(ValueError, match=r"is a file of type .*\.csv"):
             list_images(path)

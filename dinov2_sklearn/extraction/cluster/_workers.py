@@ -135,7 +135,7 @@ def describe(transformer: DINOv2Transformer, paths: Sequence[str]) -> bytes:
             "reader": recipe.reader,
             "device": extraction.devices[0].type,
             "node": socket.gethostname(),
-            "seen": [os.path.exists(path) for path in paths],  # noqa: PTH110
+            "seen": [os.path.exists(ImageRef(path).file) for path in paths],  # noqa: PTH110
         }
 
     return outcome_of(work)

@@ -1,40 +1,38 @@
 """One file, PIL image or array to one upright 8-bit RGB image."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from io import BytesIO
-from os import PathLike
-from typing import IO, Any, NamedTuple, TypeAlias
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin
 
 from ...utils import warn
-from .._references import ImageBytes, ImageDecodeError, ImageRef
-from ._deep import deep_samples, tiff_samples
-from ._dicom import dicom_samples, dicom_size
+from .._fragments import Fragment
+from .._references import ImageBytes, ImageDecodeError, ImagePart, ImageRef
+from .._video import Video
+from ._deep import deep_samples, tiff_pages, tiff_samples
+from ._dicom import dicom_pages, dicom_samples, dicom_size
 from ._formats import DICOM, READABLE, identify, jxl_size
+from ._forms import ImageSource, as_image
 from ._mending import with_end_marker, without_text
-from ._options import Decoding, RefusedImageError, bomb_advice
+from ._options import Decoding, RefusedImageError, bomb_advice, no_such_page
 from ._pillow import one_at_a_time, pillow_settings
 from ._rgb import orientation_of, to_upright_rgb, turned, upright_size
 from ._samples import Samples, alpha_of, samples_to_rgb
 
 __all__ = [
     "DecodedImage",
-    "ImageSource",
-    "as_image",
     "decode_image",
     "image_size",
     "load_image",
+    "page_count",
     "warn_of_failures",
 ]
-
-ImageSource: TypeAlias = (
-    str | bytes | PathLike[Any] | ImageBytes | Mapping[str, Any] | Image.Image | NDArray[Any]
-)
 
 
 # Pixels up to which an opened image that was given may stay in memory.
@@ -47,7 +45,9 @@ class DecodedImage(NamedTuple):
     image: Image.Image
     """Of mode RGB; smaller than the original where a JPEG was decoded at a reduced size."""
     original_size: tuple[int, int]
-    """(width, height) of the upright original."""
+    """(width, height) of the upright original; of a box, its own."""
+    is_clipped: bool = False
+    """Whether it is a box of which a part lies outside the picture, and was left out."""
 
 
 def warn_of_failures(errors: Iterable[ImageDecodeError], told: str, *, max_shown: int = 10) -> None:
@@ -81,7 +81,8 @@ def load_image(
     ----------
     source : str, bytes, PathLike, ImageBytes, dict, PIL.Image.Image, ndarray or torch.Tensor
         - A file, or a URL that fsspec can open, whose format is told by its first bytes and not by
-          its name; see `IMAGE_EXTENSIONS` and the guide to formats.
+          its name; see `IMAGE_EXTENSIONS` and the guide to formats. A part of one: a box, a page,
+          a video's frame, a parquet file's row, as `ImageRef` says.
         - An encoded file's content: bytes, `ImageBytes`, or a dict with "bytes" and "path", as
           data sets of Hugging Face hold images.
         - A PIL image of any mode.
@@ -134,7 +135,8 @@ def load_image(
       mid-grey, 128. A DICOM file's own window is its range.
     - Of more than 4 bands, those that the file calls red, green and blue are taken, and others
       refused until `Decoding` chooses ``bands``.
-    - Of an animation or a stack of pages, the first frame is taken.
+    - Of an animation or a stack of pages, the first frame is taken, unless the address says which.
+    - A box is cut from the upright picture. What of it lies outside is left out.
     - A truncated file is an error even where another library has set
       ``PIL.ImageFile.LOAD_TRUNCATED_IMAGES``; but a JPEG that lacks nothing but its end decodes.
 
@@ -178,6 +180,10 @@ def decode_image(
     min_size = None if exact else min_size
     if type(source) is not str:
         source = as_image(source)
+    if isinstance(source, str) and "#" in source and (ref := ImageRef(source)).is_part:
+        source = ref.read(decoding.storage_options)
+    if isinstance(source, ImagePart):
+        return _decode_part(source, decoding, min_size)
     if isinstance(source, str):
         ref = ImageRef(source)
         # Pillow is given the open file, never the name: this is what makes sure that it is
@@ -189,38 +195,8 @@ def decode_image(
         return _decode_file(source.address, BytesIO(source.content), decoding, min_size)
     if isinstance(source, Image.Image):
         return _decode_pil(source, decoding)
+    assert isinstance(source, np.ndarray)
     return _whole(_decode_array(source, decoding))
-
-
-def as_image(source: Any) -> str | ImageBytes | Image.Image | NDArray[Any]:
-    """Bring an image's many forms to four: an address, its content, a PIL image or an array.
-
-    Raises
-    ------
-    TypeError
-        If it is none.
-    """
-    if isinstance(source, Mapping) and {"bytes", "path"} & source.keys():
-        # As data sets of Hugging Face hold images.
-        content, path = source.get("bytes"), source.get("path")
-        if content is not None:
-            return ImageBytes(bytes(content), path or _shortened(content))
-        source = path
-    if isinstance(source, (bytearray, memoryview)) or (
-        # No path holds a zero, or is as long as an image.
-        isinstance(source, bytes) and (b"\0" in source or len(source) > 4096)
-    ):
-        return ImageBytes(bytes(source), _shortened(source))
-    if isinstance(source, (str, bytes, PathLike)):
-        return str(os.fsdecode(source))
-    if isinstance(source, (ImageBytes, Image.Image, np.ndarray)):
-        return source
-    if hasattr(source, "detach") and hasattr(source, "numpy"):
-        return _from_tensor(source)
-    raise TypeError(
-        "load_image takes a path, encoded bytes, a PIL image or an array, got an object of type "
-        f"{type(source).__name__}."
-    )
 
 
 def image_size(source: ImageSource) -> tuple[int, int]:
@@ -246,8 +222,74 @@ def image_size(source: ImageSource) -> tuple[int, int]:
     if not isinstance(source, str):
         raise TypeError(f"image_size takes a file, got an object of type {type(source).__name__}.")
     ref = ImageRef(source)
+    if (fragment := ref.fragment) is not None:
+        whole = replace(fragment, box=None)
+        if whole != Fragment():
+            return decode_image(source).original_size
+        left, upper, right, lower = _edges(source, fragment, image_size(ref.file))[0]
+        return right - left, lower - upper
     with ref.open_image() as file:
         return _read_size(ref.address, file)
+
+
+def page_count(path: str) -> int:
+    """Return how many pages or frames a file of images has.
+
+    Raises
+    ------
+    ImageDecodeError
+        If it cannot be read, or is no image.
+    """
+    with ImageRef(path).open_image() as file:
+        name = identify(path, file)
+        with _explained(path, f"{name} file"):
+            if name == DICOM:
+                return dicom_pages(file)
+            if name == "TIFF":
+                return tiff_pages(file)
+            return getattr(Image.OPEN[name][0](file, ""), "n_frames", 1)
+
+
+def _decode_part(part: ImagePart, decoding: Decoding, min_size: int | None) -> DecodedImage:
+    fragment, file = part.fragment, part.file
+    if fragment.box is None:
+        with file.lock:
+            return _decode_whole(part, decoding, min_size)
+    wanted = decoding, replace(fragment.within_row, box=None)
+    with file.lock:
+        if file.picture[0] != wanted:
+            # In full: a small box must not be cut from a small picture.
+            file.picture = wanted, _decode_whole(part, decoding, None).image
+        picture: Image.Image = file.picture[1]
+    edges, is_clipped = _edges(part.address, fragment, picture.size)
+    box = picture.crop(edges)
+    return DecodedImage(box, box.size, is_clipped)
+
+
+def _decode_whole(part: ImagePart, decoding: Decoding, min_size: int | None) -> DecodedImage:
+    """Decode all of the picture that a part lies in."""
+    content, time = part.file.content, part.fragment.time
+    if isinstance(content, Video):
+        assert time is not None
+        try:
+            decoding.refuse_bomb(*content.size)
+            with content.lock:
+                return _whole(content.frame(time))
+        except ValueError as error:
+            raise ImageDecodeError(part.address, str(error)) from error
+    if time is not None:
+        raise ImageDecodeError(part.address, "a row holds an image, not a video")
+    page = part.fragment.page or 1
+    return _decode_file(part.address, BytesIO(content.content), decoding, min_size, page - 1)
+
+
+def _edges(
+    address: str, fragment: Fragment, size: tuple[int, int]
+) -> tuple[tuple[int, int, int, int], bool]:
+    try:
+        return fragment.pixels(*size)
+    except ValueError as error:
+        raise ImageDecodeError(address, str(error)) from error
 
 
 def _whole(image: Image.Image) -> DecodedImage:
@@ -268,19 +310,19 @@ def _read_size(path: str, file: IO[bytes]) -> tuple[int, int]:
 
 
 def _decode_file(
-    path: str, file: IO[bytes], decoding: Decoding, min_size: int | None
+    path: str, file: IO[bytes], decoding: Decoding, min_size: int | None, page: int = 0
 ) -> DecodedImage:
     name = identify(path, file)
     with _explained(path, f"{name} file"), _settings(decoding):
         try:
-            return _decode(name, file, decoding, min_size)
+            return _decode(name, file, decoding, min_size, page)
         except (OSError, ValueError, SyntaxError) as error:
             if isinstance(error, RefusedImageError):
                 raise
             mended = _mended(name, file, error)
             if mended is None:
                 raise
-            return _decode(name, BytesIO(mended), decoding, min_size)
+            return _decode(name, BytesIO(mended), decoding, min_size, page)
 
 
 def _settings(decoding: Decoding) -> AbstractContextManager[None]:
@@ -297,9 +339,11 @@ def _mended(name: str, file: IO[bytes], error: Exception) -> bytes | None:
     return None
 
 
-def _decode(name: str, file: IO[bytes], decoding: Decoding, min_size: int | None) -> DecodedImage:
+def _decode(
+    name: str, file: IO[bytes], decoding: Decoding, min_size: int | None, page: int
+) -> DecodedImage:
     if name == DICOM:
-        return _whole(samples_to_rgb(dicom_samples(file, decoding), decoding))
+        return _whole(samples_to_rgb(dicom_samples(file, decoding, page), decoding))
     if name == "JXL":  # whose add-on decodes it when it is opened
         decoding.refuse_bomb(*jxl_size(file))
     try:
@@ -311,21 +355,30 @@ def _decode(name: str, file: IO[bytes], decoding: Decoding, min_size: int | None
     except Exception:
         if name != "TIFF":  # of which tifffile knows more kinds
             raise
-        return _whole(_tiff(file, decoding))
+        return _whole(_tiff(file, decoding, page))
+    if page:
+        _turn_to(image, page)
     decoding.refuse_bomb(*image.size)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         size = upright_size(image)
         if min_size is not None:
             image.draft("RGB", (2 * min_size, 2 * min_size))
         return DecodedImage(to_upright_rgb(image, decoding), size)
-    samples = deep_samples(image, file, decoding)
+    samples = deep_samples(image, file, decoding, page)
     if samples is None:
         return _whole(to_upright_rgb(image, decoding))
     return _whole(turned(samples_to_rgb(samples, decoding), orientation_of(image)))
 
 
-def _tiff(file: IO[bytes], decoding: Decoding) -> Image.Image:
-    samples, orientation = tiff_samples(file, decoding)
+def _turn_to(image: Image.Image, page: int) -> None:
+    n_pages = getattr(image, "n_frames", 1)
+    if page >= n_pages:
+        raise RefusedImageError(no_such_page(page, n_pages))
+    image.seek(page)
+
+
+def _tiff(file: IO[bytes], decoding: Decoding, page: int = 0) -> Image.Image:
+    samples, orientation = tiff_samples(file, decoding, page)
     return turned(samples_to_rgb(samples, decoding), orientation)
 
 
@@ -426,18 +479,3 @@ def _bytes_where_meant(values: NDArray[Any], decoding: Decoding) -> NDArray[Any]
     if wide and auto and values.min() >= 0 and values.max() <= 255:
         return values.astype(np.uint8)
     return values
-
-
-def _from_tensor(tensor: Any) -> NDArray[Any]:
-    tensor = tensor.detach().cpu()
-    try:
-        array = np.asarray(tensor.numpy())
-    except TypeError:  # numpy has no bfloat16
-        array = np.asarray(tensor.float().numpy())
-    if array.ndim == 3 and array.shape[0] in (1, 2, 3, 4):
-        array = np.moveaxis(array, 0, -1)
-    return array
-
-
-def _shortened(content: Any) -> str:
-    return f"{len(content)} bytes that begin with {bytes(content[:16])!r}"

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from ._options import Decoding, RefusedImageError
+from ._options import Decoding, RefusedImageError, no_such_page
 from ._samples import Samples, alpha_of
 
-__all__ = ["NO_DATA_TAG", "deep_samples", "nodata_value", "tiff_samples"]
+__all__ = ["NO_DATA_TAG", "deep_samples", "nodata_value", "tiff_pages", "tiff_samples"]
 
 NO_DATA_TAG = 42113  # of GDAL, as text
 # Of TIFF: what a value means, and what a band beyond the colours is.
@@ -23,13 +23,13 @@ _MOST_BANDS = 256
 _EXTRA = 'pip install "dinov2-sklearn[formats]"'
 
 
-def deep_samples(image: Any, file: IO[bytes], decoding: Decoding) -> Samples | None:
+def deep_samples(image: Any, file: IO[bytes], decoding: Decoding, page: int = 0) -> Samples | None:
     """Return an opened image's samples, or None where Pillow's own bytes are all there is."""
     if image.format == "PNG":
         return _png_samples(image, file)
     if image.format == "TIFF":
         chosen = decoding.bands is not None and image.tag_v2.get(277, 1) > 1
-        return tiff_samples(file, decoding)[0] if chosen or _exceeds_pillow(image) else None
+        return tiff_samples(file, decoding, page)[0] if chosen or _exceeds_pillow(image) else None
     if image.format == "PPM":
         return _ppm_samples(image, file)
     if image.format == "JPEG2000":
@@ -127,13 +127,23 @@ def nodata_value(text: Any) -> float | None:
         return None
 
 
-def tiff_samples(file: IO[bytes], decoding: Decoding) -> tuple[Samples, int]:
-    """Return the samples of a TIFF's first page, and its orientation."""
+def tiff_pages(file: IO[bytes]) -> int:
+    """Return how many pages a TIFF has."""
+    import tifffile
+
+    with tifffile.TiffFile(file) as tiff:
+        return len(tiff.pages)
+
+
+def tiff_samples(file: IO[bytes], decoding: Decoding, number: int = 0) -> tuple[Samples, int]:
+    """Return the samples of a TIFF's page, and its orientation."""
     import tifffile
 
     file.seek(0)
     with tifffile.TiffFile(file) as tiff:
-        page: Any = tiff.pages[0]
+        if number and number >= len(tiff.pages):
+            raise RefusedImageError(no_such_page(number, len(tiff.pages)))
+        page: Any = tiff.pages[number]
         _refuse_page(page, decoding)
         try:
             values = page.asarray(squeeze=False, maxworkers=1)
@@ -142,7 +152,7 @@ def tiff_samples(file: IO[bytes], decoding: Decoding) -> tuple[Samples, int]:
                 raise RefusedImageError(f"its compression needs imagecodecs: {_EXTRA}") from error
             raise
         if values is None:
-            raise RefusedImageError("its first page has no data")
+            raise RefusedImageError("its page has no data")
         # Bands that are stored apart stand first, those of a pixel last, and depth second.
         planes = np.moveaxis(values[:, 0], 0, -1)
         samples = _of_page(page, planes.reshape(*planes.shape[:2], -1), decoding.bands)

@@ -5,10 +5,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._options import Decoding, RefusedImageError
+from ._options import Decoding, RefusedImageError, no_such_page
 from ._samples import Samples
 
-__all__ = ["dicom_samples", "dicom_size"]
+__all__ = ["dicom_pages", "dicom_samples", "dicom_size"]
 
 
 def _read(file: IO[bytes]) -> Any:
@@ -32,13 +32,20 @@ def dicom_size(file: IO[bytes]) -> tuple[int, int]:
     return int(dataset.Columns), int(dataset.Rows)
 
 
-def dicom_samples(file: IO[bytes], decoding: Decoding) -> Samples:
-    """Return the first frame, in the units of its modality and with its window, if it has one."""
+def dicom_pages(file: IO[bytes]) -> int:
+    """Return how many frames there are."""
+    return int(_read(file).get("NumberOfFrames") or 1)
+
+
+def dicom_samples(file: IO[bytes], decoding: Decoding, page: int = 0) -> Samples:
+    """Return a frame, in the units of its modality and with its window, if it has one."""
     from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
 
     dataset = _read(file)
     decoding.refuse_bomb(int(dataset.Columns), int(dataset.Rows))
-    values = np.asarray(pixel_array(dataset, index=0))
+    if page >= (n_pages := int(dataset.get("NumberOfFrames") or 1)):
+        raise RefusedImageError(no_such_page(page, n_pages))
+    values = np.asarray(pixel_array(dataset, index=page))
     photometric = str(dataset.PhotometricInterpretation)
     if photometric == "PALETTE COLOR":
         colours = apply_color_lut(values, dataset)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, Literal
 
-__all__ = ["MAX_PIXELS", "Decoding", "RefusedImageError", "bomb_advice"]
+__all__ = ["MAX_PIXELS", "Decoding", "RefusedImageError", "bomb_advice", "no_such_page"]
 
 MAX_PIXELS = 178_956_970
 """Where Pillow's own guard against decompression bombs gives an error and not a warning."""
@@ -14,6 +14,11 @@ MAX_PIXELS = 178_956_970
 
 class RefusedImageError(ValueError):
     """A sound image that no rule makes RGB; the message says what is the matter."""
+
+
+def no_such_page(page: int, n_pages: int) -> str:
+    """Say that a page, counted from 0, is not there."""
+    return f"it has {n_pages} page{'s' if n_pages != 1 else ''}, and none has the number {page + 1}"
 
 
 def bomb_advice(limit: int | None) -> str:

@@ -5,10 +5,14 @@
 
 import fnmatch
 import glob
+import json
+import math
 import os
 import re
+import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
 from os import PathLike
 from typing import Any, Literal, NamedTuple
 
@@ -16,21 +20,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...utils import warn
-from .._references import ImageRef
-from ..decoding import image_extensions, needs_extra
-from ._tables import FEW, is_frame, is_listing, read_csv, read_frame, read_listing, read_txt
+from .._fragments import Fragment
+from .._references import ImageDecodeError, ImagePart, ImageRef
+from .._table import ImageTable
+from .._video import Video
+from ..decoding import image_extensions, needs_extra, page_count
+from ._tables import (
+    FEW,
+    Listed,
+    as_columns,
+    is_dataset,
+    is_frame,
+    is_listing,
+    read_csv,
+    read_frame,
+    read_jsonl,
+    read_listing,
+    read_parquet,
+    read_txt,
+)
 from ._walking import LEFT_BEHIND, above_glob, split_glob, walk, walk_glob, walk_url
 
-__all__ = ["list_images"]
+__all__ = ["list_frames", "list_images", "list_rows"]
 
-_TABLES = (".csv", ".tsv")
+_TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 _LISTINGS = (*_TABLES, ".txt")
+# Tar files are read as web data sets: what is called alike but for the extension is a row.
+_TARS = (".tar", ".tar.gz", ".tgz")
+_SIBLINGS = (".json", ".cls", ".txt")
 # What lies beside images as a rule: nobody who sees none of it listed is surprised.
 # fmt: off
 _COMPANIONS = frozenset({
     ".csv", ".db", ".h5", ".html", ".ini", ".ipynb", ".json", ".jsonl", ".log", ".md", ".npy",
     ".npz", ".parquet", ".pt", ".py", ".rst", ".sqlite", ".toml", ".tsv", ".txt", ".xml", ".xmp",
     ".yaml", ".yml",
+})
+# fmt: on
+# fmt: off
+_VIDEOS = frozenset({
+    ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm", ".wmv",
 })
 # fmt: on
 _LITTER = frozenset({"thumbs.db", "desktop.ini", "icon\r"})
@@ -55,6 +83,7 @@ def list_images(
     recursive: bool = True,
     image_col: str = "image_path",
     missing: Literal["raise", "keep"] = "raise",
+    pages: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> NDArray[np.object_]:
     r"""List the image files of a folder, a glob, a table or a list.
@@ -69,6 +98,10 @@ def list_images(
         - a glob such as ``"photos/**/cam1_*.jpg"``, ``**`` being any depth of folders: likewise;
         - a ``.csv`` or ``.tsv`` file, with a header and a column of paths; a relative path
           counts from the file's folder. Comma, semicolon, tab or ``|`` are told from the header;
+        - a ``.jsonl`` file of a JSON object a line, or a ``.parquet`` file, likewise; where its
+          column holds encoded images, as those of Hugging Face do, these are its rows:
+          ``file.parquet#row=17&column=image``;
+        - a ``.tar`` file, such as a shard of a web data set: the images in it;
         - a ``.txt`` file of one path a line, relative to the file's folder; blank lines are
           skipped, and nothing else is;
         - a pandas or polars DataFrame with a column of paths;
@@ -90,6 +123,9 @@ def list_images(
     missing : {"raise", "keep"}, default="raise"
         What becomes of a listed file that is not there: an error for all of them, or it stays
         listed, so that decoding reports it.
+    pages : bool, default=False
+        Whether each page of a file that has several (a TIFF stack, an animation, DICOM frames) is
+        an image of its own: ``stack.tif#page=3``, counted from 1. All files are opened for that.
     storage_options : dict, default=None
         What fsspec's file systems are given to open URLs.
 
@@ -142,16 +178,81 @@ def list_images(
     >>> [Path(path).name for path in paths]
     ['a.PNG', 'b.jpg']
     """
+    return list_rows(
+        source,
+        pattern=pattern,
+        exclude=exclude,
+        recursive=recursive,
+        image_col=image_col,
+        missing=missing,
+        pages=pages,
+        storage_options=storage_options,
+    ).paths
+
+
+def list_rows(
+    source: Any,
+    *,
+    pattern: str = "*",
+    exclude: str | Sequence[str] = (),
+    recursive: bool = True,
+    image_col: str = "image_path",
+    missing: Literal["raise", "keep"] = "raise",
+    pages: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> ImageTable:
+    r"""List images as `list_images` does, with the other columns of a table.
+
+    Parameters
+    ----------
+    source, pattern, exclude, recursive, image_col, missing, pages, storage_options
+        As in `list_images`. The columns of a ``.tar`` are what its ``.json`` and ``.cls`` members
+        say of the image beside them, and ``.txt`` members as the column ``txt``.
+
+    Returns
+    -------
+    ImageTable
+        The addresses, and the columns by their names; none of a folder.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, TypeError
+        As `list_images`.
+
+    See Also
+    --------
+    list_boxes : The boxes of a detector.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from dinov2_sklearn import list_rows
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "a.jpg").touch()
+    ...     _ = Path(folder, "table.csv").write_text("image_path,camera\na.jpg,north\n")
+    ...     list_rows(Path(folder, "table.csv")).columns["camera"]
+    array(['north'], dtype=object)
+    """
     if missing not in ("raise", "keep"):
         raise ValueError(f"missing must be 'raise' or 'keep', got {missing!r}.")
     excluded = (exclude,) if isinstance(exclude, str) else tuple(exclude)
     choice = _Choice(pattern, excluded, recursive, image_col, missing, storage_options)
+    columns: Mapping[str, Any] = {}
     if isinstance(source, (str, bytes, PathLike)):
-        paths = _from_path(os.path.expanduser(os.fsdecode(source)), choice)
+        paths, columns = _from_path(os.path.expanduser(os.fsdecode(source)), choice)
     else:
         _refuse_choice(choice, "a list or a data frame")
-        if is_frame(source):
-            paths = read_frame(source, image_col, missing)
+        if is_dataset(source):
+            raise TypeError(
+                "A data set of Hugging Face has no addresses. Embed its column as it is, "
+                "transform(dataset['image']), or write it with dataset.to_parquet('images.parquet')"
+                " and list that file."
+            )
+        if isinstance(source, ImageTable):
+            paths, columns = read_listing(source.paths, missing=missing), source.columns
+        elif is_frame(source):
+            paths, columns = read_frame(source, image_col, missing)
         elif is_listing(source):
             paths = read_listing(source, missing=missing)
         else:
@@ -159,14 +260,105 @@ def list_images(
                 "list_images takes a folder, a glob, a .csv or .txt file, a data frame or a "
                 f"sequence of paths, got an object of type {type(source).__name__}."
             )
-    result = np.empty(len(paths), dtype=object)
-    result[:] = paths
-    return result
+    table = ImageTable(paths, columns)
+    return _each_page(table) if pages else table
 
 
-def _from_path(path: str, choice: _Choice) -> list[str]:
-    if ImageRef(path).is_url:
-        return _from_url(path, choice)
+def _each_page(table: ImageTable) -> ImageTable:
+    counts = []
+    for path in table.paths:
+        try:
+            counts.append(1 if ImageRef(path).is_part else page_count(path))
+        except ImageDecodeError:  # decoding reports it
+            counts.append(1)
+    repeated = table[np.repeat(np.arange(len(table)), counts)]
+    numbers = [n for count in counts for n in (range(1, count + 1) if count > 1 else [None])]
+    paths = [
+        path if number is None else f"{path}#page={number}"
+        for path, number in zip(repeated.paths, numbers, strict=True)
+    ]
+    return ImageTable(paths, repeated.columns)
+
+
+def list_frames(video: str | PathLike[str], every: float = 1.0) -> ImageTable:
+    """List frames of a video at even distances in time, as images of their own.
+
+    Nothing is cut out or decoded: a frame is the address ``clip.mp4#t=12.5``, which is decoded as
+    what is shown at that time. Needs PyAV, the extra ``video``.
+
+    Parameters
+    ----------
+    video : path-like
+        A video file, a URL, which is fetched whole, or a folder, whose videos are taken in order.
+    every : float, default=1.0
+        Seconds from one frame to the next; the first is at 0.
+
+    Returns
+    -------
+    ImageTable
+        With the columns ``video`` and ``time``, in seconds.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ImageDecodeError
+        If it is no video.
+    ValueError
+        If `every` is not above 0, or a folder has no videos.
+    ImportError
+        If PyAV is not installed.
+
+    Examples
+    --------
+    >>> from dinov2_sklearn import list_frames
+    >>> list_frames("clip.mp4", every=0.5)  # doctest: +SKIP
+    ImageTable(240 images, columns: video, time)
+    """
+    if not every > 0:
+        raise ValueError(f"every must be above 0 seconds, got {every!r}.")
+    video = os.path.expanduser(os.fsdecode(video))
+    step = Fraction(str(every))
+    videos = [video]
+    if os.path.isdir(video):
+        videos = sorted(p for p in walk(video, True, []) if ImageRef(p).extension in _VIDEOS)
+        if not videos:
+            raise ValueError(f"No videos in {video!r}: looked for {', '.join(sorted(_VIDEOS))}.")
+    elif not ImageRef(video).is_url and not os.path.isfile(video):
+        raise FileNotFoundError(_nothing_there(video))
+    found = [
+        (name, step * number)
+        for name in videos
+        for number in range(math.ceil(_duration(name) / step))
+    ]
+    paths = [f"{name}#{Fragment(time=time)}" for name, time in found]
+    return ImageTable(
+        paths, {"video": [name for name, _ in found], "time": [float(time) for _, time in found]}
+    )
+
+
+def _duration(video: str) -> Fraction:
+    part = ImageRef(f"{video}#t=0").read()
+    assert isinstance(part, ImagePart)
+    assert isinstance(part.file.content, Video)
+    try:
+        return part.file.content.duration
+    except ValueError as error:
+        raise ImageDecodeError(video, str(error)) from error
+
+
+def _from_path(path: str, choice: _Choice) -> Listed:
+    extension = ImageRef(path).extension
+    if ImageRef(path).is_part:
+        return read_listing([path], "the source", choice.missing), {}
+    if extension in _LISTINGS and (ImageRef(path).is_url or os.path.isfile(path)):
+        return _from_listing(path, extension, choice)
+    if path.lower().endswith(_TARS) and "::" not in path:
+        return _from_tar(path, choice)
+    return (_from_url if ImageRef(path).is_url else _from_files)(path, choice), {}
+
+
+def _from_files(path: str, choice: _Choice) -> list[str]:
     unreadable: list[str] = []
     if os.path.isdir(path):
         what = f"the folder {path!r}" + ("" if choice.recursive else " itself (recursive=False)")
@@ -190,8 +382,8 @@ def _from_file(path: str, choice: _Choice) -> list[str]:
     extension = os.path.splitext(path)[1].lower()
     if extension in image_extensions():
         return [path]
-    if extension in _LISTINGS:
-        return _from_listing(path, extension, choice)
+    if extension in _VIDEOS:
+        raise ValueError(f"{path!r} is a video: list_frames lists its frames.")
     raise ValueError(
         f"{path!r} is a file of type {extension or '(no extension)'!r}. list_images reads "
         f"folders, globs, {', '.join(_TABLES)} and .txt files, and images "
@@ -202,8 +394,6 @@ def _from_file(path: str, choice: _Choice) -> list[str]:
 
 def _from_url(url: str, choice: _Choice) -> list[str]:
     name, extension = ImageRef(url).within, ImageRef(url).extension
-    if extension in _LISTINGS:
-        return _from_listing(url, extension, choice)
     if url.startswith(("http://", "https://")) and extension in image_extensions():
         return [url]  # a signed address may allow nothing but to fetch it
     root = above_glob(name) if "*" in name else name
@@ -216,13 +406,66 @@ def _from_url(url: str, choice: _Choice) -> list[str]:
         raise OSError(f"{url!r} cannot be read ({error}).") from error
 
 
-def _from_listing(path: str, extension: str, choice: _Choice) -> list[str]:
+def _from_listing(path: str, extension: str, choice: _Choice) -> Listed:
     _refuse_choice(choice, f"a {extension} file")
     with ImageRef(path).open(choice.storage_options) as file:
+        if extension == ".parquet":
+            return read_parquet(path, file, choice.image_col, choice.missing)
         raw = file.read()
     if extension == ".txt":
-        return read_txt(path, raw, choice.missing)
-    return read_csv(path, raw, choice.image_col, choice.missing)
+        return read_txt(path, raw, choice.missing), {}
+    read = read_jsonl if extension == ".jsonl" else read_csv
+    return read(path, raw, choice.image_col, choice.missing)
+
+
+def _from_tar(path: str, choice: _Choice) -> Listed:
+    """Return the images of a web data set's shard, and what their siblings say of them."""
+    try:
+        with (
+            ImageRef(path).open(choice.storage_options) as file,
+            tarfile.open(fileobj=file) as archive,
+        ):
+            names, others = [], {}
+            for member in filter(tarfile.TarInfo.isfile, archive):
+                names.append(member.name)
+                if _extension_in_tar(member.name) in _SIBLINGS:
+                    content = archive.extractfile(member)
+                    others[member.name] = b"" if content is None else content.read()
+    except tarfile.TarError as error:
+        raise ValueError(f"{path!r} is no tar file, or a damaged one ({error}).") from error
+    double = [name for name, count in Counter(names).items() if count > 1]
+    if double:
+        raise ValueError(
+            f"{path!r} has {len(double)} names twice, the first {double[0]!r}: only the last of "
+            "each could be found again."
+        )
+    names = [f"tar://{name}::{path}" for name in names if name not in others]
+    images = _select("tar://", names, choice, repr(path))
+    return images, as_columns([_details(ImageRef(image), others) for image in images])
+
+
+def _extension_in_tar(name: str) -> str:
+    """Return all from the first dot of a member's last part, as web data sets do."""
+    last = name.rpartition("/")[2]
+    return "." + last.partition(".")[2].lower()
+
+
+def _details(image: ImageRef, others: Mapping[str, bytes]) -> dict[str, Any]:
+    name = image.within.removeprefix("tar://")
+    folder, slash, last = name.rpartition("/")
+    key = folder + slash + last.partition(".")[0]
+    found: dict[str, Any] = {}
+    for extension in _SIBLINGS:
+        raw = others.get(key + extension)
+        if raw is None:
+            continue
+        text = raw.decode("utf-8", "replace").strip()
+        if extension == ".json":
+            record = json.loads(text)
+            found |= record if isinstance(record, dict) else {"json": record}
+        else:
+            found[extension[1:]] = text
+    return found
 
 
 def _refuse_choice(choice: _Choice, what: str) -> None:

@@ -6,32 +6,45 @@
 import codecs
 import csv
 import io
+import json
 import os
 import threading
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
-from typing import Any
+from typing import IO, Any, TypeAlias
+from urllib.parse import quote
 
 import numpy as np
 
+from ...utils import import_extra
+from .._fragments import split_fragment
 from .._references import ImageRef
+from .._rows import image_columns
+from .._table import ImageTable
 
 __all__ = [
     "FEW",
+    "Listed",
+    "as_columns",
     "below_folder_of",
     "check_column",
+    "is_dataset",
     "is_frame",
     "is_listing",
     "is_missing",
     "read_csv",
     "read_frame",
+    "read_jsonl",
     "read_listing",
+    "read_parquet",
     "read_table",
     "read_txt",
 ]
 
+# Paths, and the other columns by their names.
+Listed: TypeAlias = tuple[list[str], Mapping[str, Any]]
 FEW = 5  # how many names an error shows
 _LONGEST = 500  # and how much of each
 _FIELD_LIMIT = threading.Lock()
@@ -40,7 +53,14 @@ _DELIMITERS = (",", ";", "\t", "|")
 
 def is_frame(source: Any) -> bool:
     """Whether the source is a data frame, of pandas, polars or another library alike."""
+    if isinstance(source, ImageTable) or is_dataset(source):
+        return False
     return hasattr(source, "columns") and hasattr(source, "__getitem__")
+
+
+def is_dataset(source: Any) -> bool:
+    """Whether the source is a data set of Hugging Face, or a column of one."""
+    return type(source).__module__.startswith("datasets.") and hasattr(source, "__getitem__")
 
 
 def is_listing(source: Any) -> bool:
@@ -60,11 +80,12 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
 
 
-def read_frame(frame: Any, image_col: str, missing: str) -> list[str]:
-    """Return the column's paths; see `list_images`."""
+def read_frame(frame: Any, image_col: str, missing: str) -> Listed:
+    """Return the column's paths, and the other columns; see `list_images`."""
     columns = list(frame.columns)
     check_column(image_col, columns, "The data frame")
-    return read_listing(frame[image_col], f"the column {image_col!r}", missing)
+    paths = read_listing(frame[image_col], f"the column {image_col!r}", missing)
+    return paths, {str(name): frame[name] for name in columns if name != image_col}
 
 
 def read_listing(listing: Any, what: str = "the list", missing: str = "raise") -> list[str]:
@@ -94,16 +115,70 @@ def read_txt(path: str, raw: bytes, missing: str) -> list[str]:
     return _existing_below(path, listed, missing)
 
 
-def read_csv(path: str, raw: bytes, image_col: str, missing: str) -> list[str]:
-    """Return a column's paths of a file with a header; see `list_images`."""
-    return _existing_below(path, _parse(path, raw, image_col)[image_col], missing)
+def read_csv(path: str, raw: bytes, image_col: str, missing: str) -> Listed:
+    """Return a column's paths of a file with a header, and the others; see `list_images`."""
+    columns = _parse(path, raw, image_col)
+    return _existing_below(path, columns.pop(image_col), missing), columns
 
 
-def read_table(path: str, image_col: str) -> tuple[list[str], dict[str, list[str]]]:
-    """Return the paths in a file with a header, and its other columns."""
+def read_jsonl(path: str, raw: bytes, image_col: str, missing: str) -> Listed:
+    """Return the paths of a file of one JSON object a line, and what else these hold."""
+    lines = [(n, line) for n, line in enumerate(_text(raw).split("\n"), start=1) if line.strip()]
+    if not lines:
+        raise ValueError(f"No images: {path!r} has no line that is not blank.")
+    records = []
+    for number, line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"Line {number} of {path!r} is no JSON ({error}).") from error
+        if not isinstance(record, dict):
+            raise ValueError(f"Line {number} of {path!r} is no JSON object, but {line[:60]!r}.")
+        records.append(record)
+    columns = as_columns(records)
+    check_column(image_col, [*columns], repr(path))
+    what = f"the column {image_col!r} of {path!r}"
+    listed = read_listing(columns.pop(image_col), what, missing="keep")
+    return _existing_below(path, listed, missing), columns
+
+
+def read_parquet(path: str, file: IO[bytes], image_col: str, missing: str) -> Listed:
+    """Return the paths in a parquet file, or its rows that hold images, and the other columns."""
+    parquet = import_extra("pyarrow.parquet", "parquet", "Parquet files")
+    try:
+        opened = parquet.ParquetFile(file)
+    except Exception as error:  # a file of any kind may be called so
+        raise ValueError(f"{path!r} is no parquet file ({error}).") from error
+    schema = opened.schema_arrow
+    encoded = image_columns(schema)
+    if image_col not in schema.names and len(encoded) == 1:
+        (image_col,) = encoded
+    check_column(image_col, schema.names, repr(path))
+    others = [name for name in schema.names if name not in (image_col, *encoded)]
+    columns = {name: opened.read([name])[name].to_pylist() for name in others}
+    if image_col in encoded:
+        part = quote(image_col, safe="")
+        n_rows = opened.metadata.num_rows
+        if n_rows == 0:
+            raise ValueError(f"No images: {path!r} has no rows.")
+        return [f"{path}#row={row}&column={part}" for row in range(n_rows)], columns
+    listed = opened.read([image_col])[image_col].to_pylist()
+    what = f"the column {image_col!r} of {path!r}"
+    return _existing_below(path, read_listing(listed, what, missing="keep"), missing), columns
+
+
+def as_columns(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Turn records into columns, with None where a record has no value."""
+    names = dict.fromkeys(name for record in records for name in record)
+    return {name: [record.get(name) for record in records] for name in names}
+
+
+def read_table(path: str, image_col: str, *, below: bool = True) -> Listed:
+    """Return the paths in a file with a header, as they are or below its folder, and the rest."""
     with ImageRef(path).open() as file:
         columns = _parse(path, file.read(), image_col)
-    return _existing_below(path, columns.pop(image_col), "keep"), columns
+    paths = columns.pop(image_col)
+    return (_existing_below(path, paths, "keep") if below else paths), columns
 
 
 def _parse(path: str, raw: bytes, image_col: str) -> dict[str, list[str]]:
@@ -181,14 +256,19 @@ def _find_delimiter(text: str, image_col: str) -> str:
     return max(_DELIMITERS, key=lambda d: (image_col in header(d), len(header(d))))
 
 
-def check_column(image_col: str, columns: Sequence[Any], what: str) -> None:
+def check_column(
+    image_col: str,
+    columns: Sequence[Any],
+    what: str,
+    hint: str = "Choose one with image_col.",
+) -> None:
     """Raise a ValueError that lists the columns unless there is just one of this name."""
     count = columns.count(image_col)
     if count != 1:
         has = "has no column" if count == 0 else f"has {count} columns"
         raise ValueError(
             f"{what} {has} {image_col!r}; its columns are "
-            f"{', '.join(map(repr, columns)) or 'none'}. Choose one with image_col."
+            f"{', '.join(map(repr, columns)) or 'none'}. {hint}"
         )
 
 
@@ -235,6 +315,10 @@ def _as_on_disk(path: str) -> str | None:
     # A request for each of a million URLs would take hours: decoding tells which are missing.
     if ImageRef(path).is_url or os.path.isfile(path):
         return path
+    file, fragment = split_fragment(path)
+    if fragment:
+        on_disk = _as_on_disk(file)
+        return None if on_disk is None else f"{on_disk}#{fragment}"
     texts = dict.fromkeys([path, _from_windows(path)])
     forms = [
         form

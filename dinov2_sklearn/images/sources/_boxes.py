@@ -1,0 +1,345 @@
+"""Boxes of detectors and annotators, as addresses of the crops."""
+
+import json
+import math
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...utils import warn
+from .._fragments import Fragment
+from .._references import ImageDecodeError, ImageRef
+from .._table import ImageTable
+from ..decoding import image_extensions, image_size
+from ._tables import as_columns, check_column, is_frame, read_table
+
+__all__ = ["list_boxes"]
+
+_EDGES = ("x", "y", "width", "height")
+_LISTS = "COCO's images and annotations, or MegaDetector's images and detections"
+
+
+class _Box(NamedTuple):
+    """A box as it was found, and what is known of it."""
+
+    image: str
+    box: tuple[float, float, float, float]
+    is_share: bool  # of the picture's edges, or pixels
+    size: tuple[int, int] | None  # of the picture, where the file tells it
+    details: dict[str, Any]
+
+
+def list_boxes(
+    source: Any,
+    *,
+    images: str | os.PathLike[str] | None = None,
+    min_confidence: float = 0.2,
+    padding: float = 0.0,
+    square: bool = False,
+    categories: Collection[str] | None = None,
+    image_col: str = "image_path",
+) -> ImageTable:
+    """List the boxes of a detector or of annotations, as images of their own.
+
+    Nothing is cut out: a box is the address of its picture and where in it it lies, such as
+    ``photo.jpg#xywh=160,120,320,240``, which is decoded as that crop.
+
+    Parameters
+    ----------
+    source : path-like, data frame or ImageTable
+        - a ``.json`` of COCO: ``images`` and ``annotations``;
+        - a ``.json`` of MegaDetector: ``images`` with ``detections``;
+        - a folder of YOLO's ``.txt`` files, one for each picture of its name: a line a box, class,
+          centre and lengths as shares, and a confidence if there is one. ``classes.txt`` names the
+          classes. The pictures lie beside them, or in ``images`` where the folder is ``labels``;
+        - a ``.csv``, or a data frame, with the columns ``x``, ``y``, ``width`` and ``height`` in
+          pixels; a column ``confidence`` and any other come along.
+    images : path-like, default=None
+        Folder that the pictures' names count from. None is the source's own folder.
+    min_confidence : float, default=0.2
+        Boxes of less are left out; those that have no confidence are not.
+    padding : float, default=0.0
+        Share of a box's width and height that is added on each side.
+    square : bool, default=False
+        Whether the shorter edge is lengthened to the longer, as far as the picture reaches. Where
+        nothing tells a picture's size, its header is read.
+    categories : collection of str, default=None
+        Only boxes of these.
+    image_col : str, default="image_path"
+        The column of paths in a table.
+
+    Returns
+    -------
+    ImageTable
+        In the order of the source. Its columns: ``label`` and ``confidence`` where they are known,
+        ``image``, the picture of each box, and those of a table.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the source does not exist.
+    ValueError
+        If it is of no such kind, or no box is left.
+
+    Warns
+    -----
+    UserWarning
+        Of boxes that leave their pictures: they are clipped, and those wholly outside or of no area
+        left out.
+        Where nothing tells a picture's size, this is found out when it is decoded.
+
+    See Also
+    --------
+    DINOv2Transformer : Embeds them; each picture is decoded once for its boxes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from dinov2_sklearn import list_boxes
+    >>> detections = '''{"detection_categories": {"1": "animal"}, "images": [
+    ...     {"file": "a.jpg", "detections": [
+    ...         {"category": "1", "conf": 0.9, "bbox": [0.25, 0.5, 0.5, 0.25]}]}]}'''
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "detections.json")
+    ...     _ = file.write_text(detections)
+    ...     boxes = list_boxes(file)
+    >>> Path(boxes[0]).name, boxes.columns["label"][0]
+    ('a.jpg#xywh=percent:25,50,50,25', 'animal')
+    """
+    if padding < 0:
+        raise ValueError(f"padding must be 0 or more, got {padding!r}.")
+    found = list(_read(source, image_col))
+    if categories is not None:
+        known = {box.details.get("label") for box in found}
+        unknown = sorted(set(categories) - known)
+        if unknown:
+            raise ValueError(
+                f"categories has {unknown[0]!r}; the boxes' are "
+                f"{', '.join(map(repr, sorted(filter(None, known)))) or 'none'}."
+            )
+    root = _root(source) if images is None else os.fspath(images)
+    sizes: dict[str, tuple[int, int] | None] = {}
+    paths, chosen = [], []
+    n_clipped = n_outside = n_empty = 0
+    for box in found:
+        confidence = box.details.get("confidence")
+        if categories is not None and box.details.get("label") not in categories:
+            continue
+        if confidence is not None and float(confidence) < min_confidence:
+            continue
+        picture = ImageRef(box.image).below(root) if root else box.image
+        size = box.size
+        if square and size is None:
+            if picture not in sizes:
+                sizes[picture] = _size(picture)
+            size = sizes[picture]
+        if box.box[2] <= 0 or box.box[3] <= 0:
+            n_empty += 1
+            continue
+        placed = _place(box, size, padding, square)
+        if placed is None:
+            n_outside += 1
+            continue
+        fragment, is_clipped = placed
+        n_clipped += is_clipped
+        joint = "&" if ImageRef(picture).is_part else "#"
+        paths.append(f"{picture}{joint}{fragment}")
+        chosen.append(box.details | {"image": picture})
+    if n_clipped or n_outside or n_empty:
+        warn(
+            f"{n_clipped} of {len(found)} boxes leave their pictures and are clipped; {n_outside} "
+            f"lie outside and {n_empty} have no area: they are left out."
+        )
+    if not paths:
+        raise ValueError(
+            f"No boxes: {len(found)} in all, and none with min_confidence={min_confidence!r} and "
+            f"categories={categories!r} that lies in its picture."
+        )
+    return ImageTable(paths, as_columns(chosen))
+
+
+def _read(source: Any, image_col: str) -> Iterator[_Box]:
+    if isinstance(source, ImageTable) or is_frame(source):
+        table: Any = source
+        if isinstance(source, ImageTable):
+            table = {image_col: source.paths, **source.columns}
+        names = list(getattr(table, "columns", table))
+        return _from_columns({name: list(table[name]) for name in names}, image_col, "The table")
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _from_yolo(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There are no boxes at {str(path)!r}.")
+    if path.suffix.lower() == ".json":
+        return _from_json(path)
+    if path.suffix.lower() in (".csv", ".tsv"):
+        paths, others = read_table(str(path), image_col, below=False)
+        return _from_columns({image_col: paths, **others}, image_col, repr(str(path)))
+    raise ValueError(
+        f"{str(path)!r} holds no boxes: give a .json of COCO or MegaDetector, a folder of YOLO's "
+        f".txt files, or a .csv with the columns {', '.join(_EDGES)}."
+    )
+
+
+def _root(source: Any) -> str:
+    """Return the folder that the names of pictures count from."""
+    if not isinstance(source, (str, os.PathLike)):
+        return ""
+    path = Path(source).expanduser()
+    return "" if path.is_dir() else os.path.dirname(path)  # noqa: PTH120 - no "./" before names
+
+
+def _from_json(path: Path) -> Iterator[_Box]:
+    try:
+        contents = json.loads(path.read_bytes())
+        entries = contents["images"]
+        read = _from_coco if "annotations" in contents else _from_megadetector
+        if read is _from_megadetector and not all(
+            isinstance(entry.get("detections", []), (list, type(None))) and "file" in entry
+            for entry in entries
+        ):
+            raise KeyError("detections")
+        yield from read(contents)
+    except (AttributeError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{str(path)!r} holds no boxes ({type(error).__name__}: {error}): expected {_LISTS}."
+        ) from error
+
+
+def _from_coco(contents: Any) -> Iterator[_Box]:
+    names = {entry["id"]: entry["name"] for entry in contents.get("categories", [])}
+    images = {entry["id"]: entry for entry in contents["images"]}
+    if len(images) < len(contents["images"]):
+        raise ValueError("Two images of the COCO file have the same id.")
+    for annotation in contents["annotations"]:
+        entry = images.get(annotation["image_id"])
+        if entry is None:
+            raise ValueError(
+                f"Annotation {annotation.get('id')!r} is of the image {annotation['image_id']!r}, "
+                "which the COCO file does not list."
+            )
+        if not annotation.get("bbox"):
+            continue
+        details = {"label": names.get(annotation.get("category_id"))}
+        if "score" in annotation:
+            details["confidence"] = annotation["score"]
+        size = (entry["width"], entry["height"]) if entry.get("width") else None
+        yield _Box(entry["file_name"], _four(annotation["bbox"]), False, size, details)
+
+
+def _from_megadetector(contents: Any) -> Iterator[_Box]:
+    names = contents.get("detection_categories") or {}
+    for entry in contents["images"]:
+        for detection in entry.get("detections") or []:  # null where an image failed
+            label = names.get(str(detection["category"]), str(detection["category"]))
+            details = {"label": label, "confidence": float(detection["conf"])}
+            yield _Box(entry["file"], _four(detection["bbox"]), True, None, details)
+
+
+def _from_yolo(folder: Path) -> Iterator[_Box]:
+    files = sorted(path for path in folder.rglob("*.txt") if path.name != "classes.txt")
+    if not files:
+        raise ValueError(f"{str(folder)!r} holds no boxes: YOLO has a .txt file for each picture.")
+    listed = next(
+        filter(Path.is_file, (folder / "classes.txt", folder.parent / "classes.txt")), None
+    )
+    names = [] if listed is None else listed.read_text(encoding="utf-8").splitlines()
+    for path in files:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        picture = _picture_of(path, folder) if any(map(str.strip, lines)) else ""
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                kind, *values = map(float, line.split())
+                x, y, width, height, *rest = values
+            except ValueError:
+                raise ValueError(
+                    f"Line {number} of {str(path)!r} is no box of YOLO, class, centre and lengths: "
+                    f"{line[:60]!r}."
+                ) from None
+            label = names[int(kind)] if int(kind) < len(names) else str(int(kind))
+            details: dict[str, Any] = {"label": label}
+            if rest:
+                details["confidence"] = rest[0]
+            box = x - width / 2, y - height / 2, width, height
+            yield _Box(picture, box, True, None, details)
+
+
+def _picture_of(path: Path, folder: Path) -> str:
+    places = [path.with_suffix("")]
+    if folder.name == "labels":
+        places.append(folder.parent / "images" / path.relative_to(folder).with_suffix(""))
+    for place in places:
+        for extension in sorted(image_extensions()):
+            for case in (extension, extension.upper()):
+                if place.with_name(place.name + case).is_file():
+                    return str(place.with_name(place.name + case))
+    raise FileNotFoundError(
+        f"There is no picture for {str(path)!r}, neither beside it nor in an images folder beside "
+        "labels."
+    )
+
+
+def _from_columns(
+    columns: Mapping[str, Sequence[Any]], image_col: str, what: str
+) -> Iterator[_Box]:
+    for name in (image_col, *_EDGES):
+        check_column(name, list(columns), what, "Boxes are x, y, width and height in pixels.")
+    others = [name for name in columns if name not in (image_col, *_EDGES)]
+    for row, image in enumerate(columns[image_col]):
+        box = _four([columns[name][row] for name in _EDGES])
+        details = {name: columns[name][row] for name in others}
+        yield _Box(os.fspath(image), box, False, None, details)
+
+
+def _four(values: Any) -> tuple[float, float, float, float]:
+    try:
+        x, y, width, height = map(float, values)
+        if not all(map(math.isfinite, (x, y, width, height))):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{values!r} is no box: it has four numbers, x, y, width, height."
+        ) from None
+    return x, y, width, height
+
+
+def _size(picture: str) -> tuple[int, int] | None:
+    try:
+        return image_size(picture)
+    except ImageDecodeError:  # decoding reports it
+        return None
+
+
+def _place(
+    box: _Box, size: tuple[int, int] | None, padding: float, square: bool
+) -> tuple[Fragment, bool] | None:
+    """Return where in its picture a box lies, padded and clipped; None where it lies outside."""
+    x, y, width, height = box.box
+    in_percent = box.is_share and size is None
+    ends: tuple[float, float] | None = (1.0, 1.0) if in_percent else size
+    if box.is_share and size is not None:
+        x, y, width, height = x * size[0], y * size[1], width * size[0], height * size[1]
+    is_clipped = ends is not None and (
+        min(x, y) < -1e-4 or x + width > ends[0] * 1.0001 or y + height > ends[1] * 1.0001
+    )
+    if ends is not None and (min(x + width, y + height) <= 0 or x >= ends[0] or y >= ends[1]):
+        return None
+    x, y = x - padding * width, y - padding * height
+    width, height = width * (1 + 2 * padding), height * (1 + 2 * padding)
+    if square and not in_percent:
+        edge = max(width, height)
+        x, y = x + (width - edge) / 2, y + (height - edge) / 2
+        if ends is not None:  # moved, so that as much as can be lies inside
+            x = min(max(x, 0), max(ends[0] - edge, 0))
+            y = min(max(y, 0), max(ends[1] - edge, 0))
+        width = height = edge
+    right, lower = x + width, y + height
+    if ends is not None:
+        x, y, right, lower = max(x, 0), max(y, 0), min(right, ends[0]), min(lower, ends[1])
+    scale = 100 if in_percent else 1
+    edges = (x * scale, y * scale, (right - x) * scale, (lower - y) * scale)
+    return Fragment(edges, in_percent), is_clipped
