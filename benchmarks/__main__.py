@@ -2,6 +2,7 @@
 
     python benchmarks                                # everything, 40 minutes or more
     python benchmarks selection attention/memory     # some scripts, or parts of them
+    python benchmarks duplicates/hardest             # the longest part: only where it is named
     python benchmarks --quick --output quick.md      # a few minutes: that they run
 
 Each part is a section of the file. A part that is run again replaces its section and leaves the
@@ -26,6 +27,7 @@ PARTS = {
     "attention": ("speed", "memory"),
     "ray_extraction": ("overhead", "decoding", "two-levels"),
 }
+LONG = ("duplicates/hardest",)
 HEAD = """# What was measured
 
 Written by `make bench`; each section says when and on what machine. A ratio is how many times as
@@ -38,7 +40,8 @@ are the picks of a loop in float64, as the tests hold.
 
 
 def main() -> int:
-    known = [f"{script}/{part}" for script, parts in PARTS.items() for part in parts]
+    usual = [f"{script}/{part}" for script, parts in PARTS.items() for part in parts]
+    known = [*usual, *LONG]
     parser = argparse.ArgumentParser(prog="python benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument(
         "chosen", nargs="*", help=f"default: all of {', '.join(known)}", metavar="SCRIPT[/PART]"
@@ -52,7 +55,8 @@ def main() -> int:
     unknown = [name for name in options.chosen if name not in known and name not in PARTS]
     if unknown:
         parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(known)}")
-    chosen = [n for n in known if not options.chosen or {n, n.split("/")[0]} & {*options.chosen}]
+    chosen = [n for n in usual if not options.chosen or n.split("/")[0] in options.chosen]
+    chosen += [n for n in known if n in options.chosen and n not in chosen]
     chosen = [] if options.figures else chosen
     sections = read_sections(options.output)
     failed = []

@@ -35,15 +35,24 @@ Show = Callable[[float], str]
 Times = list[float]
 
 
-def run_parts(script: str, doc: str, parts: dict[str, Callable[[bool], None]]) -> None:
-    """Read the command line of a benchmark and run its parts, each given whether to be quick."""
+def run_parts(
+    script: str,
+    doc: str,
+    parts: dict[str, Callable[[bool], None]],
+    long_parts: dict[str, Callable[[bool], None]] | None = None,
+) -> None:
+    """Read the command line of a benchmark and run its parts, each given whether to be quick.
+
+    Long parts run only where they are named.
+    """
+    usual, parts = list(parts), parts | (long_parts or {})
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--part", choices=parts, action="append", help="one part only")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: that it runs")
     options = parser.parse_args()
     if not options.quick:
         _free_kernel()
-    chosen = options.part or list(parts)
+    chosen = options.part or usual
     if len(chosen) == 1:
         print(f"{datetime.date.today()}: {machine()}\n", flush=True)
         parts[chosen[0]](options.quick)

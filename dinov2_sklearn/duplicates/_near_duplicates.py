@@ -81,6 +81,8 @@ class NearDuplicates(VersionedMixin, OneToOneFeatureMixin, TransformerMixin, Bas
     keep : {"central", "first", "last"} or array-like of shape (n_rows,), default="central"
         Which row of a group is kept: the one nearest to the group's mean, the first, the last, or
         the one with the highest of the scores given, such as sharpness. The first in a tie.
+        Scores belong to the rows that are grouped: before `transform` of other rows, or
+        `partial_fit` of a further batch, set theirs by ``set_params(keep=...)``.
     n_jobs : int or None, default=None
         Threads that search. None is as many as matrix products take, -1 all processors. The
         results are the same.
@@ -133,7 +135,8 @@ class NearDuplicates(VersionedMixin, OneToOneFeatureMixin, TransformerMixin, Bas
     than there are rows: a burst of 50,000 frames has 1,250,000,000 pairs. So memory is linear in
     the rows; time is O(n^2 d) at worst, and much less where rows form clusters.
 
-    The fitted rows are kept for `predict`, `partial_fit` and `rethreshold`, not copied.
+    The fitted rows are kept for `predict`, `partial_fit` and `rethreshold`, not copied where they
+    are float32 or float64: do not change X in place.
 
     Examples
     --------
@@ -436,7 +439,7 @@ class NearDuplicates(VersionedMixin, OneToOneFeatureMixin, TransformerMixin, Bas
         if scores.shape != (n,):
             raise ValueError(
                 f"keep must be a word or hold one score a row ({n}). Got an array of shape "
-                f"{scores.shape}."
+                f"{scores.shape}. For other rows, set_params(keep=...) takes their scores."
             )
         if np.isnan(scores).any():
             raise ValueError(f"keep holds NaN, first at row {np.isnan(scores).argmax()}.")

@@ -102,12 +102,31 @@ class _Cut(NamedTuple):
 
 def spans(
     n: int, first: NDArray, second: NDArray, lower: NDArray, upper: NDArray
-) -> NDArray[np.bool_]:
-    """Tell which pairs may be in the minimum spanning forest, from bounds of their distances."""
-    order = np.argsort(upper, kind="stable")
-    tree = _spanning(n, first, second, order)
+) -> NDArray[np.intp]:
+    """Return which pairs may be in the minimum spanning forest, from bounds of their distances.
+
+    Short pairs come first: they bypass most of the others, which are never sorted.
+    """
+    tree, few, left, n_short = (
+        np.empty(0, np.intp),
+        np.empty(0, np.intp),
+        np.arange(len(first)),
+        4 * n,
+    )
+    while len(left):
+        order = np.arange(len(left))
+        if len(left) > n_short:
+            order = np.argpartition(upper[left], n_short)
+        short, left = left[order[:n_short]], left[order[n_short:]]
+        few = np.concatenate([few, short])
+        some = np.concatenate([tree, short])
+        order = np.argsort(upper[some], kind="stable")
+        tree = some[_spanning(n, first[some], second[some], order)]
+        group, height = connected(n, first[tree], second[tree]), upper[tree].max()
+        left = left[(group[first[left]] != group[second[left]]) | (lower[left] <= height)]
+        n_short *= 2
     cut = _Cut.of(n, Pairs(first[tree], second[tree], upper[tree]))
-    return ~cut.bypassed(first, second, lower)
+    return np.sort(few[~cut.bypassed(first[few], second[few], lower[few])])
 
 
 class Forest:

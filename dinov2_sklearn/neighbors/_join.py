@@ -137,19 +137,16 @@ class _Join:
             centers, share = _centers(X, mean, self._radius)
             axes = _axes(sample, self._radius, share)
         del sample
-        shadow = _cast(X, mean, axes, n_jobs)
-        labels = np.zeros(len(X), dtype=np.int32)
-        if centers is not None:
-            labels = _labels(X, mean, centers, n_jobs)
-        self._order = np.lexsort((shadow.rows[:, -2], labels))
-        self._shadow = shadow = shadow.at(self._order)
+        labels, lengths = _labels(X, mean, centers, n_jobs)
+        self._order = np.lexsort((lengths, labels))
+        self._lengths = lengths[self._order]
         n_cells = 1 if centers is None else len(centers)
         self._starts = np.searchsorted(labels[self._order], np.arange(n_cells + 1))
+        rows = RowSubset(X, self._order)
+        self._shadow = _Shadow(rows, mean, axes, n_jobs)
         self._cells = None
         if centers is not None:
-            rows = RowSubset(X, self._order)
             self._cells = _Cells(rows, mean, centers, self._starts, self._radius)
-        self._lengths = np.sqrt(shadow.rows[:, -2])
 
     def share_out(self) -> list[list[_Part]]:
         """Cut the cells into parts, and put the parts of a few cells into one piece of work."""
@@ -176,31 +173,40 @@ class _Join:
 
         So each pair of rows is met once.
         """
-        buffer = np.empty(_TILE[0] * _TILE[1], dtype=self._shadow.rows.dtype)
-        tiles = _cut(part.start, part.stop, _TILE[0])
+        buffer = np.empty(_TILE[0] * _TILE[1], dtype=self._X.dtype)
+        tiles = [(rows, self._shadow[rows]) for rows in _cut(part.start, part.stop, _TILE[0])]
         end = int(self._starts[np.searchsorted(self._starts, part.stop)])
         for columns in _cut(part.start, end, _TILE[1]):
             # In ascending order of length: all that follow are too long to be near.
             apart = self._lengths[columns.start] - self._lengths[part.stop - 1]
-            if apart > self._shadow.reach(part, columns, self._radius):
+            if apart > self._reach(part, columns):
                 break
-            right = _transposed(self._shadow.rows[columns])
-            for rows in tiles:
+            right = _transposed(self._shadow[columns])
+            for rows, left in tiles:
                 if rows.start < columns.stop:
-                    self._tile(rows, columns, right, buffer)
+                    self._tile(rows, columns, left, right, buffer)
         for chosen in _cut(0, len(others), _TILE[1]):
-            right = _transposed(self._shadow.rows[others[chosen]])
-            for rows in tiles:
-                self._tile(rows, others[chosen], right, buffer)
+            right = _transposed(self._shadow[others[chosen]])
+            for rows, left in tiles:
+                self._tile(rows, others[chosen], left, right, buffer)
+
+    def _reach(self, rows: slice, columns: slice | NDArray[np.intp]) -> float:
+        """Return how far apart rows within the radius can seem."""
+        lengths = float(self._lengths[rows].max()) + float(self._lengths[columns].max())
+        return self._radius + self._shadow.slack * lengths
 
     def _tile(
-        self, rows: slice, columns: slice | NDArray[np.intp], right: NDArray, buffer: NDArray
+        self,
+        rows: slice,
+        columns: slice | NDArray[np.intp],
+        left: NDArray,
+        right: NDArray,
+        buffer: NDArray,
     ) -> None:
         """Settle the pairs of some rows and columns that are not surely too far apart."""
-        left = self._shadow.rows[rows]
         table = buffer[: len(left) * right.shape[1]].reshape(len(left), -1)
         np.matmul(left, right, out=table)
-        reach = self._shadow.reach(rows, columns, self._radius)
+        reach = self._reach(rows, columns)
         limit = _rounded_up(reach**2 + _error(left, right), table.dtype)
         positions = (
             np.arange(columns.start, columns.stop) if isinstance(columns, slice) else columns
@@ -209,18 +215,20 @@ class _Join:
             table[positions <= np.arange(rows.start, rows.stop)[:, None]] = np.inf
         if table.min() > limit:
             return
-        i, j = np.divmod(np.flatnonzero(table <= limit), table.shape[1])
-        first, second = self._order[rows][i], self._order[positions[j]]
-        if len(first) > max(_FEW, _DENSE * table.size):
-            first, second = self._look_closer(first, second)
-        self._settle(first, second)
+        possible = table <= limit
+        first, second = self._order[rows], self._order[positions]
+        if np.count_nonzero(possible) > max(_FEW, _DENSE * table.size):
+            first, second, possible = self._look_closer(first, second, possible)
+        i, j = np.divmod(np.flatnonzero(possible), possible.shape[1])
+        self._settle(first[i], second[j])
 
     def _look_closer(
-        self, first: NDArray[np.intp], second: NDArray[np.intp]
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Drop the pairs of rows that are too far apart in all features, or not needed."""
-        a, i = np.unique(first, return_inverse=True)
-        b, j = np.unique(second, return_inverse=True)
+        self, first: NDArray, second: NDArray, possible: NDArray[np.bool_]
+    ) -> tuple[NDArray, NDArray, NDArray[np.bool_]]:
+        """Drop pairs of rows that are too far apart in all features, or not needed."""
+        some, others = possible.any(axis=1), possible.any(axis=0)
+        a, b = first[some], second[others]
+        needed = possible[some][:, others]
         A, B = exact_rows(self._X, a), exact_rows(self._X, b)
         # Amid a crowd, products are as exact as the crowd is small.
         center = B.mean(axis=0)
@@ -230,20 +238,19 @@ class _Join:
         table += norms_a[:, None]
         table += norms_b
         error = self._relative * float(norms_a.max() + norms_b.max()) + self._absolute
-        needed = np.zeros(table.shape, dtype=bool)
-        needed[i.reshape(-1), j.reshape(-1)] = True
         # A row that is connected to the crowd at some height needs no longer pair for that.
         limits = [
             _rounded_up(np.minimum(heights, self._sq_radius) + error, table.dtype)
             for heights in self._forest.cut.reach(a, b)
         ]
         needed &= (table <= limits[0][:, None]) | (table <= limits[1])
-        i, j = np.divmod(np.flatnonzero(needed), len(b))
-        if len(i) > _FEW + 4 * (len(a) + len(b)):
-            distances = table[i, j].astype(np.float64)
+        if np.count_nonzero(needed) > _FEW + 4 * (len(a) + len(b)):
+            i, j = np.divmod(np.flatnonzero(needed), len(b))
+            distances = table[needed].astype(np.float64)
             tree = spans(len(a) + len(b), i, len(a) + j, distances - error, distances + error)
-            i, j = i[tree], j[tree]
-        return a[i], b[j]
+            needed[:] = False
+            needed[i[tree], j[tree]] = True
+        return a, b, needed
 
     def _settle(self, first: NDArray[np.intp], second: NDArray[np.intp]) -> None:
         """Add the pairs that are within the radius to the forest."""
@@ -261,27 +268,64 @@ def _cut(start: int, stop: int, size: int) -> list[slice]:
     return [slice(at, min(at + size, stop)) for at in range(start, stop, size)]
 
 
-class _Shadow(NamedTuple):
+class _Shadow:
     """Rows in fewer dimensions, where no two of them are farther apart than they are.
 
-    Attributes
-    ----------
-    rows : ndarray of shape (n, m + 2)
-        Each followed by its squared length and by 1, so that a product gives squared distances.
-    slack : ndarray of shape (n,), float64
-        How far rounding may have moved each.
+    Kept where axes are few; in all features, cast as they are read: that would be all rows again.
+    Rounding moves a row by no more than `slack`, as a share of its length.
     """
 
-    rows: NDArray
-    slack: NDArray[np.float64]
+    def __init__(
+        self,
+        X: Rows,
+        mean: NDArray[np.float64],
+        axes: NDArray[np.float64] | None,
+        n_jobs: int | None,
+    ):
+        self._X, self._mean = X, mean
+        self._kept: NDArray | None = None
+        self.slack = _rounding(X.dtype)
+        if axes is not None:
+            # The length of the rest is what is left of a difference.
+            self.slack += 2 * float(np.sqrt(4 * X.shape[1] * np.finfo(np.float64).eps))
+            kept = np.empty((len(X), axes.shape[1] + 3), dtype=X.dtype)
 
-    def at(self, rows: NDArray[np.intp]) -> "_Shadow":
-        """Return some rows, in the order given."""
-        return _Shadow(self.rows[rows], self.slack[rows])
+            def cast(part: slice) -> None:
+                kept[part] = _cast(X, part, mean, axes)
 
-    def reach(self, rows: slice, columns: slice | NDArray[np.intp], radius: float) -> float:
-        """Return how far apart rows within the radius can seem."""
-        return radius + float(self.slack[rows].max() + self.slack[columns].max())
+            for_each(cast, row_blocks(*X.shape), n_jobs)
+            self._kept = kept
+
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> NDArray:
+        return _cast(self._X, rows, self._mean) if self._kept is None else self._kept[rows]
+
+
+def _rounding(dtype: np.dtype) -> float:
+    """Bound by what share of its length rounding moves a row; twice, for second order."""
+    return 2 * float(np.finfo(dtype).eps)
+
+
+def _cast(
+    X: Rows,
+    rows: slice | NDArray[np.intp],
+    mean: NDArray[np.float64],
+    axes: NDArray[np.float64] | None = None,
+) -> NDArray:
+    """Read rows in all features, or on some axes and the length of the rest.
+
+    Each is followed by its squared length and by 1, so that a product gives squared distances.
+    """
+    block = exact_rows(X, rows)
+    block -= mean
+    if axes is not None:
+        sq_lengths = np.einsum("ij,ij->i", block, block)
+        block = block @ axes
+        rest = sq_lengths - np.einsum("ij,ij->i", block, block)
+        block = np.column_stack([block, np.sqrt(np.maximum(rest, 0))])
+    shadow = np.ones((block.shape[0], block.shape[1] + 2), dtype=X.dtype)
+    shadow[:, :-2] = block
+    shadow[:, -2] = np.einsum("ij,ij->i", shadow[:, :-2], shadow[:, :-2], dtype=np.float64)
+    return shadow
 
 
 def _transposed(rows: NDArray) -> NDArray:
@@ -302,50 +346,11 @@ def _rounded_up(value: Any, dtype: np.dtype) -> Any:
     return np.nextafter(np.asarray(value).astype(dtype), dtype.type(np.inf))
 
 
-def _centred(X: Rows, rows: slice, mean: NDArray[np.float64]) -> _Shadow:
-    """Read some rows as a shadow in all features."""
-    block = exact_rows(X, rows)
-    block -= mean
-    rows_out = np.ones((block.shape[0], block.shape[1] + 2), dtype=X.dtype)
-    rows_out[:, :-2] = block
-    sq_lengths = np.einsum("ij,ij->i", block, block)
-    rows_out[:, -2] = sq_lengths
-    return _Shadow(rows_out, 2 * np.finfo(X.dtype).eps * np.sqrt(sq_lengths))
-
-
-def _cast(
-    X: Rows, mean: NDArray[np.float64], axes: NDArray[np.float64] | None, n_jobs: int | None
-) -> _Shadow:
-    """Cast the shadow of rows on some axes, or in all features."""
-    n, d = X.shape
-    width = d if axes is None else axes.shape[1] + 1
-    rows = np.ones((n, width + 2), dtype=X.dtype)
-    slack = np.empty(n)
-    # Of rounding to the rows' precision, and of the length of the rest, which is what is left of
-    # a difference; twice, for terms of second order.
-    unit = 2 * (np.finfo(X.dtype).eps + np.sqrt(4 * d * np.finfo(np.float64).eps))
-
-    def cast(part: slice) -> None:
-        block = exact_rows(X, part)
-        block -= mean
-        sq_lengths = np.einsum("ij,ij->i", block, block)
-        slack[part] = unit * np.sqrt(sq_lengths)
-        if axes is not None:
-            block = block @ axes
-            rest = sq_lengths - np.einsum("ij,ij->i", block, block)
-            rows[part, -3] = np.sqrt(np.maximum(rest, 0))
-        rows[part, : block.shape[1]] = block
-        rounded = rows[part, :-2].astype(np.float64)
-        rows[part, -2] = np.einsum("ij,ij->i", rounded, rounded)
-
-    for_each(cast, row_blocks(n, d), n_jobs)
-    return _Shadow(rows, slack)
-
-
 def _axes(sample: NDArray[np.float64], radius: float, share: float) -> NDArray[np.float64] | None:
     """Choose principal axes by what the search would cost; None for all features.
 
-    `share` is how many of all pairs are compared: those that are near are among them.
+    No more than a third of the features: rows on these axes are kept, beside those given. `share`
+    is how many of all pairs are compared: those that are near are among them.
     """
     d = sample.shape[1]
     axes = np.linalg.eigh(sample.T @ sample)[1][:, ::-1]
@@ -354,7 +359,7 @@ def _axes(sample: NDArray[np.float64], radius: float, share: float) -> NDArray[n
     sq_distances = np.zeros((len(kept), len(kept)))
     every_distance = euclidean_distances(kept, squared=True)
     best, cheapest = None, _cost(d, every_distance, radius, share)
-    for low, high in pairwise([0, *(w for w in _WIDTHS if w < d)]):
+    for low, high in pairwise([0, *(w for w in _WIDTHS if w <= d // 3)]):
         part = kept[:, low:high]
         sq_distances += euclidean_distances(part, squared=True)
         norms = norms - np.einsum("ij,ij->i", part, part)
@@ -372,17 +377,21 @@ def _cost(width: int, sq_distances: NDArray, radius: float, share: float) -> flo
 
 
 def _labels(
-    X: Rows, mean: NDArray[np.float64], centers: NDArray, n_jobs: int | None
-) -> NDArray[np.int32]:
-    """Label each row with a center that is near."""
+    X: Rows, mean: NDArray[np.float64], centers: NDArray | None, n_jobs: int | None
+) -> tuple[NDArray[np.int32], NDArray]:
+    """Label each row with a center that is near, 0 without any, and measure how long it is."""
     labels = np.zeros(len(X), dtype=np.int32)
-    right = _transposed(centers)
+    lengths = np.empty(len(X), dtype=X.dtype)
+    right = None if centers is None else _transposed(centers)
 
     def label(part: slice) -> None:
-        labels[part] = (_centred(X, part, mean).rows @ right).argmin(axis=1)
+        rows = _cast(X, part, mean)
+        lengths[part] = np.sqrt(rows[:, -2])
+        if right is not None:
+            labels[part] = (rows @ right).argmin(axis=1)
 
-    for_each(label, row_blocks(len(labels), max(right.shape)), n_jobs)
-    return labels
+    for_each(label, row_blocks(len(X), X.shape[1] if right is None else max(right.shape)), n_jobs)
+    return labels, lengths
 
 
 def _centers(X: Rows, mean: NDArray[np.float64], radius: float) -> tuple[NDArray | None, float]:
@@ -393,7 +402,7 @@ def _centers(X: Rows, mean: NDArray[np.float64], radius: float) -> tuple[NDArray
     n_cells = isqrt(len(X))
     draw = np.random.RandomState(0).permutation(len(X))[: n_cells * _CELL_TRAIN]
     sample = RowSubset(X, np.sort(draw))
-    rows = _centred(sample, slice(None), mean).rows[:, :-2]
+    rows = _cast(sample, slice(None), mean)[:, :-2]
     model = KMeans(n_cells, init="random", n_init=1, max_iter=5, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # rows that rounding makes equal
@@ -441,21 +450,21 @@ class _Cells:
         self._least = np.full(self._scale.shape, np.inf, dtype=centers.dtype)
         for cell, (start, stop) in enumerate(pairwise(starts.tolist())):
             for part in _cut(start, stop, _PART):
-                shadow = _centred(X, part, mean)
-                table = shadow.rows @ self._right
+                rows = _cast(X, part, mean)
+                table = rows @ self._right
                 self._own[part] = table[:, cell]
-                margins = self._margins(shadow, table, part, np.arange(len(centers)))
+                margins = self._margins(rows, table, part, np.arange(len(centers)))
                 np.minimum(self._least[cell], margins.min(axis=0), out=self._least[cell])
 
     def _margins(
-        self, shadow: _Shadow, table: NDArray, part: slice, cells: NDArray[np.intp]
+        self, rows: NDArray, table: NDArray, part: slice, cells: NDArray[np.intp]
     ) -> NDArray:
         """Lower bounds of the margins of some rows towards cells, from distances to centers."""
-        error = 2 * _error(shadow.rows, self._right)
+        error = 2 * _error(rows, self._right)
         margins = table - self._own[part, None]
         margins -= margins.dtype.type(error)
         margins *= self._scale[self._labels[part, None], cells]
-        margins -= shadow.slack.max()
+        margins -= _rounding(rows.dtype) * np.sqrt(rows[:, -2].max())
         return margins
 
     def neighbors(self, cells: list[int]) -> list[NDArray[np.intp]]:
@@ -465,14 +474,14 @@ class _Cells:
         right = np.ascontiguousarray(self._right[:, chosen])
         which, found = [], []
         for part in _cut(int(ends[0]), len(self._labels), _PART):
-            shadow = _centred(self._X, part, self._mean)
-            margins = self._margins(shadow, shadow.rows @ right, part, chosen)
+            block = _cast(self._X, part, self._mean)
+            margins = self._margins(block, block @ right, part, chosen)
             margins += self._least[chosen[:, None], self._labels[part]].T
             possible = (margins <= self._radius).T
             possible &= np.arange(part.start, part.stop) >= ends[:, None]
             cell, row = np.nonzero(possible)
-            which.append(cell)
-            found.append(row + part.start)
+            which.append(cell.astype(np.int8))  # there can be many: see `_CELL_GROUP`
+            found.append((row + part.start).astype(np.int32))
         if not found:
             return [np.empty(0, dtype=np.intp)] * len(cells)
         cell = np.concatenate(which)
