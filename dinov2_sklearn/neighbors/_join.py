@@ -480,7 +480,7 @@ class _Cells:
             possible = (margins <= self._radius).T
             possible &= np.arange(part.start, part.stop) >= ends[:, None]
             cell, row = np.nonzero(possible)
-            which.append(cell.astype(np.int8))  # there can be many: see `_CELL_GROUP`
+            which.append(cell.astype(np.int32))  # half as large: there can be many
             found.append((row + part.start).astype(np.int32))
         if not found:
             return [np.empty(0, dtype=np.intp)] * len(cells)

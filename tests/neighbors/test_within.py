@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from scipy.spatial import cKDTree
 
 from dinov2_sklearn.neighbors import UnitRows, _forest, _join, connected, first_occurrences, within
 
@@ -111,6 +112,16 @@ def test_a_burst_of_near_equal_rows_keeps_fewer_pairs_than_rows():
     pairs = within(X, 1.0)
     assert len(pairs.first) == 2499
     assert connected(2500, pairs.first, pairs.second).max() == 0
+
+
+def test_many_cells_leave_no_pair_out():
+    draw = np.random.default_rng(0)
+    X = draw.normal(size=(20_000, 3)).astype(np.float32)
+    pairs = within(X, 0.05**2)
+    near = cKDTree(X).query_pairs(0.05, output_type="ndarray")
+    assert len(near) > 1000
+    groups = connected(len(X), near[:, 0], near[:, 1])
+    np.testing.assert_array_equal(connected(len(X), pairs.first, pairs.second), groups)
 
 
 def test_groups_are_numbered_by_their_first_rows():
