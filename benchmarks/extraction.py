@@ -1,18 +1,19 @@
 """Extraction beside what a user would otherwise run, both sides in one process, in turns.
 
     python benchmarks/extraction.py                      # everything, about ten minutes
-    python benchmarks/extraction.py --part throughput    # or fidelity, caching, memory
+    python benchmarks/extraction.py --part forward       # or throughput, fidelity, caching, memory
     python benchmarks/extraction.py --quick              # a minute: that it runs, not what it shows
 
 Peers: transformers' own pipeline, the loop over a torch DataLoader that most people write, the same
-as one who knows Pillow and torch writes it, and the bare forward pass on tensors that are ready,
-which nothing can be faster than. Weights: "offline".
+as one who knows Pillow and torch writes it, and the bare forward pass of transformers' model on
+tensors that are ready. Weights: "offline".
 """
 
 import subprocess
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -21,6 +22,7 @@ from _common import Results, alternate, at_least, at_most, repeated, run_parts, 
 from PIL import Image
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
+from torch.nn.functional import scaled_dot_product_attention
 
 from dinov2_sklearn import (
     DINOv2Transformer,
@@ -30,8 +32,10 @@ from dinov2_sklearn import (
     make_demo_images,
 )
 from dinov2_sklearn.backbone import find_checkpoint
-from dinov2_sklearn.backbone._forward import forward_tokens
-from dinov2_sklearn.backbone._loading import load_backbone, resolve_device, resolve_dtype
+from dinov2_sklearn.backbone._loading import resolve_device, resolve_dtype
+from dinov2_sklearn.backbone._plan import multiplied
+from dinov2_sklearn.extraction._embedder import _Forward
+from dinov2_sklearn.images import ImageReader
 
 SMALL, BIG = "small images", "12-megapixel JPEGs"
 
@@ -78,7 +82,6 @@ def compare_throughput(table: Results, name: str, paths: list[str], n_rounds: in
     dtype = resolve_dtype("auto", resolve_device("auto"))
     workers = best_workers(paths, dtype)
     pipeline, drafted = "transformers pipeline", "a DataLoader loop with draft"
-    bare = "the bare forward on ready tensors, batch 4"
     notes = {
         pipeline: f"batch {best}, the best of 1, 8, 32; float32",
         drafted: f"{workers} workers, the better of 0 and 2; {dtype}".replace("torch.", ""),
@@ -87,13 +90,9 @@ def compare_throughput(table: Results, name: str, paths: list[str], n_rounds: in
         pipeline: lambda: transformers_pipeline(paths, best),
         "a DataLoader loop, batch 32": lambda: dataloader_loop(paths),
         drafted: lambda: dataloader_loop(paths, draft=True, workers=workers, dtype=dtype),
-        bare: lambda: bare_forward(n, batch_size=4),
-        "the bare forward on ready tensors, batch 32": lambda: bare_forward(n, batch_size=32),
         "ours as two processes, start included": lambda: two.transform(paths),
     }
-    goals = (
-        {pipeline: at_least(3), bare: at_least(0.95)} if name == SMALL else {pipeline: at_least(6)}
-    )
+    goals = {pipeline: at_least(3 if name == SMALL else 6)}
     times = alternate({"ours": lambda: ours.transform(paths), **peers}, n_rounds)
     for peer in peers:
         table.ratio(
@@ -167,12 +166,89 @@ def dataloader_loop(
     return torch.cat(rows).numpy()
 
 
-def bare_forward(n_images: int, batch_size: int) -> None:
-    checkpoint, device = find_checkpoint("offline"), resolve_device("auto")
-    backbone = load_backbone(checkpoint, device, resolve_dtype("auto", device))
-    pixels, last = torch.zeros(n_images, 3, 224, 224), checkpoint.depth - 1
-    for batch in pixels.split(batch_size):
-        forward_tokens(backbone, batch, [last])[last].cls.cpu()
+def forward(quick: bool) -> None:
+    """Compare files to rows with the forward pass alone, and with the least that all takes."""
+    table = Results()
+    n_rounds = 1 if quick else 5
+    native = resolve_dtype("auto", torch.device("cpu"))
+    with TemporaryDirectory() as folder:
+        sets = images(Path(folder), quick)
+        for dtype in dict.fromkeys((native, torch.float32)):
+            compare_bare(table, sets[SMALL], dtype, n_rounds)
+        compare_least(table, sets[BIG], native, n_rounds)
+        compare_attention(table, native, n_rounds)
+
+
+def compare_bare(table: Results, paths: list[str], dtype: torch.dtype, n_rounds: int) -> None:
+    n, named = len(paths), str(dtype).removeprefix("torch.")
+    ours = DINOv2Transformer("offline", dtype=named, device="cpu")
+    works: dict = {"ours": lambda: ours.transform(paths)}
+    works |= {f"batch {size}": partial(bare_forward, n, size, dtype) for size in (4, 32)}
+    times = alternate(works, n_rounds)
+    goal = at_least(1.15 if dtype == torch.bfloat16 else 1.05)
+    for peer in (4, 32):
+        table.ratio(
+            f"{SMALL}, {named}: the bare forward on ready tensors, batch {peer}",
+            times["ours"],
+            times[f"batch {peer}"],
+            lambda duration: f"{n / duration:.1f} img/s",
+            goal,
+        )
+
+
+def bare_forward(n_images: int, batch_size: int, dtype: torch.dtype) -> None:
+    model, _ = transformers_model(dtype)
+    pixels = torch.zeros(n_images, 3, 224, 224, dtype=dtype, device=model.device)
+    with torch.inference_mode():
+        for batch in pixels.split(batch_size):
+            model(batch).last_hidden_state[:, 0].float().cpu()
+
+
+def compare_least(table: Results, paths: list[str], dtype: torch.dtype, n_rounds: int) -> None:
+    """Compare with cores that decode and compute without pause: the sum of what must be done."""
+    embed = DINOv2Transformer("offline", dtype=str(dtype).removeprefix("torch."), device="cpu")
+    recipe, n_cores = embed._extraction().recipe, torch.get_num_threads()
+    reader = ImageReader(recipe.preprocessings, exact_decode=False)
+    pictures = [reader.pictures(path) for path in paths]
+    compute = _Forward(recipe, torch.device("cpu"), 32)
+    works = {
+        "ours": lambda: embed.transform(paths),
+        "decoding": lambda: [*map(reader.pictures, paths)],
+        "computing": lambda: compute(pictures),
+    }
+    times = alternate(works, n_rounds)
+    both = zip(times["decoding"], times["computing"], strict=True)
+    least = [decoding / n_cores + computing for decoding, computing in both]
+    cost, n = median(times["decoding"]) / len(paths), len(paths)
+    table.ratio(
+        f"{BIG}: cores / (decoding + forward, in core-seconds)",
+        times["ours"],
+        least,
+        lambda duration: f"{n / duration:.1f} img/s",
+        at_least(0.92),
+        note=f"{n_cores} cores, {1000 * cost:.0f} ms to decode an image",
+    )
+
+
+def compare_attention(table: Results, native: torch.dtype, n_rounds: int) -> None:
+    """Compare the two ways of attention that the forward plan chooses from."""
+    for dtype in dict.fromkeys((native, torch.float32)):
+        for n_tokens in (257, 1025):
+            parts = torch.randn(3, 8, n_tokens, 6, 64).to(dtype).transpose(2, 3)
+            query, key, value = parts
+            times = alternate(
+                {
+                    "products": lambda q=query, k=key, v=value: multiplied(q, k, v, 0.125),
+                    "kernel": lambda q=query, k=key, v=value: scaled_dot_product_attention(q, k, v),
+                },
+                4 * n_rounds,
+            )
+            table.ratio(
+                f"attention of {n_tokens} tokens, {dtype}: torch's kernel / products and softmax",
+                times["products"],
+                times["kernel"],
+                lambda duration: f"{1000 * duration / 8:.2f} ms/img",
+            )
 
 
 def fidelity(quick: bool) -> None:
@@ -264,7 +340,13 @@ def peak_of_shards(scratch: Path, n_images: int) -> float:
     return float(run.stdout)
 
 
-PARTS = {"throughput": throughput, "fidelity": fidelity, "caching": caching, "memory": memory}
+PARTS = {
+    "forward": forward,
+    "throughput": throughput,
+    "fidelity": fidelity,
+    "caching": caching,
+    "memory": memory,
+}
 
 if __name__ == "__main__":
     run_parts(__file__, __doc__, PARTS)

@@ -13,7 +13,7 @@ import datetime
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -253,15 +253,28 @@ def report_models(report: Report, plan: Plan, models: dict[str, str], device: to
         for dtype in plan.dtypes:
             recipe = recipe_of(model, dtype)
             backbone = load_backbone(recipe.checkpoint, device, recipe.dtype)
-            rates = model_rates(plan, recipe, backbone)
-            compile_blocks(backbone)
-            rates += model_rates(plan, recipe, backbone)
+            plain = plain_model(backbone)
+            rates = model_rates(plan, recipe, backbone, plain)
+            torch.compiler.reset()
+            for blocks in (backbone.tower.blocks, plain.encoder.layer):
+                compile_blocks(blocks, device)
+            rates += model_rates(plan, recipe, backbone, plain)
             report.row(size, dtype, *rates, f"{rates[3] / rates[2]:.2f}")
 
 
-def model_rates(plan: Plan, recipe: Recipe, backbone: Backbone) -> list[float]:
+def plain_model(backbone: Backbone) -> torch.nn.Module:
+    """Load the model once more, as transformers has it."""
+    from transformers import AutoModel
+
+    folder = backbone.checkpoint.folder
+    return AutoModel.from_pretrained(folder, dtype=backbone.dtype).to(backbone.device).eval()
+
+
+def model_rates(
+    plan: Plan, recipe: Recipe, backbone: Backbone, plain: torch.nn.Module
+) -> list[float]:
     """Images a second of the model on a batch that lies on its device, and of extraction."""
-    alone = partial(bare_forward, backbone, ready_pixels(backbone, plan))
+    alone = partial(bare_forward, plain, ready_pixels(backbone, plan))
     few = 4 * plan.batch_size
     n_batches = rate(partial(alone, few), few, 1) * plan.duration / plan.batch_size
     n_images = max(4, int(n_batches)) * plan.batch_size
@@ -273,12 +286,11 @@ def model_rates(plan: Plan, recipe: Recipe, backbone: Backbone) -> list[float]:
     return [rate(work, n_images, plan.n_runs) for work in works]
 
 
-def compile_blocks(backbone: Backbone) -> None:
-    """Have torch compile the blocks, in place: one of them, as they differ in weights alone."""
-    torch.compiler.reset()
+def compile_blocks(blocks: Iterable[torch.nn.Module], device: torch.device) -> None:
+    """Have torch compile blocks, in place: one of them, as they differ in weights alone."""
     # Without a GPU nothing is translated, for which a compiler of C++ would be needed.
-    backend = "inductor" if backbone.device.type == "cuda" else "eager"
-    for block in backbone.blocks:
+    backend = "inductor" if device.type == "cuda" else "eager"
+    for block in blocks:
         block.compile(backend=backend, dynamic=False)
 
 
@@ -293,10 +305,10 @@ def ready_pixels(backbone: Backbone, plan: Plan) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def bare_forward(backbone: Backbone, pixels: torch.Tensor, n_images: int) -> None:
+def bare_forward(model: torch.nn.Module, pixels: torch.Tensor, n_images: int) -> None:
     """Run the model as transformers has it on one batch, again and again."""
     n_batches = n_images // len(pixels)
-    rows = [backbone.model(pixels).last_hidden_state[:, 0] for _ in range(n_batches)]
+    rows = [model(pixels).last_hidden_state[:, 0] for _ in range(n_batches)]
     torch.cat(rows).cpu()
 
 

@@ -72,6 +72,87 @@ def tiny_registers(tmp_path_factory):
     return save_tiny(Dinov2WithRegistersModel(config), tmp_path_factory.mktemp("tiny-registers"))
 
 
+def _tiny_models():
+    """Return what makes a tiny model of each architecture of transformers."""
+    import transformers as t
+
+    sizes = {"hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 3}
+    vit = {**sizes, "intermediate_size": 64, "image_size": 64, "patch_size": 16}
+    text = {**sizes, "intermediate_size": 64, "vocab_size": 50}
+    pair = {"vision_config": vit, "text_config": text}
+    packed = {**pair, "vision_config": {**vit, "num_patches": 16}}
+    decoder = {
+        f"decoder_{name}": size
+        for name, size in {**sizes, "num_hidden_layers": 1, "intermediate_size": 32}.items()
+    }
+    dinov2 = {**sizes, "mlp_ratio": 2, "patch_size": 16, "image_size": 64}
+    dinov3 = {**vit, "num_register_tokens": 3}
+    stages = {"hidden_sizes": [8, 16, 16, 32], "depths": [1, 1, 2, 1]}
+    return {
+        "dinov2": lambda: t.Dinov2Model(t.Dinov2Config(**dinov2)),
+        "dinov2-swiglu": lambda: t.Dinov2Model(t.Dinov2Config(use_swiglu_ffn=True, **dinov2)),
+        "dinov2-registers": lambda: t.Dinov2WithRegistersModel(
+            t.Dinov2WithRegistersConfig(num_register_tokens=2, **dinov2)
+        ),
+        "dinov3": lambda: t.DINOv3ViTModel(t.DINOv3ViTConfig(**dinov3)),
+        "dinov3-gated": lambda: t.DINOv3ViTModel(
+            t.DINOv3ViTConfig(use_gated_mlp=True, key_bias=True, **dinov3)
+        ),
+        "dinov3-convnext": lambda: t.DINOv3ConvNextModel(t.DINOv3ConvNextConfig(**stages)),
+        "vit": lambda: t.ViTForImageClassification(t.ViTConfig(**vit)),
+        "vit-mae": lambda: t.ViTMAEForPreTraining(t.ViTMAEConfig(**vit, **decoder)),
+        "ijepa": lambda: t.IJepaModel(t.IJepaConfig(**vit)),
+        "clip": lambda: t.CLIPModel(t.CLIPConfig(**pair)),
+        "clip-vision": lambda: t.CLIPVisionModel(t.CLIPVisionConfig(**vit)),
+        "siglip": lambda: t.SiglipModel(t.SiglipConfig(**pair)),
+        "siglip2": lambda: t.Siglip2Model(t.Siglip2Config(**packed)),
+    }
+
+
+# By name, as making them needs transformers, whose import takes seconds.
+ARCHITECTURES = (
+    *("dinov2", "dinov2-swiglu", "dinov2-registers", "dinov3", "dinov3-gated", "dinov3-convnext"),
+    *("vit", "vit-mae", "ijepa", "clip", "clip-vision", "siglip", "siglip2"),
+)
+
+
+@pytest.fixture(scope="session", params=ARCHITECTURES)
+def architecture(request, tmp_path_factory):
+    """A tiny checkpoint's folder, pixels, and what gives the outputs of transformers alone."""
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    folder = save_tiny(_tiny_models()[request.param](), tmp_path_factory.mktemp(request.param))
+    config = AutoConfig.from_pretrained(folder)
+    config = getattr(config, "vision_config", config)
+    eager = {} if request.param == "dinov3-convnext" else {"attn_implementation": "eager"}
+    model = AutoModel.from_pretrained(folder, config=config, **eager).eval()
+    edge = 128 if request.param == "dinov3-convnext" else 64
+    pixels = torch.randn(2, 3, edge, edge, generator=torch.Generator().manual_seed(1))
+
+    @torch.inference_mode()
+    def reference(pixels=pixels):
+        inputs = {"pixel_values": pixels}
+        grid = [edge // 16 for edge in pixels.shape[2:]]
+        if request.param == "vit-mae":
+            model.config.mask_ratio = 0.0
+            inputs["noise"] = torch.arange(grid[0] * grid[1]).expand(len(pixels), -1)
+        if request.param == "siglip2":  # as its image processor cuts them
+            cut = pixels.unflatten(3, (-1, 16)).unflatten(2, (-1, 16)).permute(0, 2, 4, 3, 5, 1)
+            inputs = {
+                "pixel_values": cut.flatten(3).flatten(1, 2),
+                "pixel_attention_mask": torch.ones(len(pixels), grid[0] * grid[1]),
+                "spatial_shapes": torch.tensor([grid] * len(pixels)),
+            }
+        found = model(**inputs, **({"output_attentions": True} if eager else {}))
+        if request.param.startswith("clip"):  # which normalises the CLS token alone
+            tower = getattr(model, "vision_model", model)
+            found.last_hidden_state = tower.post_layernorm(found.last_hidden_state)
+        return found
+
+    return folder, pixels, reference
+
+
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory):
     """Paths of six crops of a real photograph, in several shapes and formats."""

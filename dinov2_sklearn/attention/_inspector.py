@@ -28,7 +28,7 @@ __all__ = ["PatchAttentionInspector"]
 class PatchAttentionInspector(
     VersionedMixin, OutputsMixin, BackboneMixin, TransformerMixin, BaseEstimator
 ):
-    """See where in an image a DINOv2 Vision Transformer looks.
+    """See where in an image a Vision Transformer looks.
 
     What it gives is the attention of one token over the patches: its softmax weights as the model
     computes them, over all tokens, of which the columns of the patches are kept. For that it need
@@ -118,9 +118,9 @@ class PatchAttentionInspector(
     At most 65,536 patches are taken, at least 16 of an image: where there are more than 4,096
     images, only some of them, evenly spread, decide.
 
-    With registers, attention maps are free of the outliers that [2]_ describes. Models with rotary
-    position embeddings (DINOv3) are refused. Large JPEGs are decoded at a reduced size, no less
-    than twice what the model needs.
+    With registers, attention maps are free of the outliers that [2]_ describes. Of models without a
+    CLS token (SigLIP, I-JEPA) a patch must be the query. Large JPEGs are decoded at a reduced size,
+    no less than twice what the model needs.
 
     References
     ----------
@@ -422,11 +422,9 @@ class PatchAttentionInspector(
 
     def _recipe(self, checkpoint: Checkpoint) -> tuple[Preprocessing, str | None]:
         """Hold the parameters to the checkpoint; return its recipe and what is rounded in it."""
-        if checkpoint.config["model_type"] == "dinov3_vit":
+        if checkpoint.n_heads == 0:
             raise ValueError(
-                f"{type(self).__name__} is for DINOv2 models, with or without registers: "
-                f"{self.model_name!r} is a DINOv3 model, whose rotary position embeddings change "
-                "queries and keys after their projections."
+                f"{self.model_name!r} is a convolutional network and has no attention to look into."
             )
         checkpoint.block_index(int(self.layer))
         if self.head is not None:
@@ -558,7 +556,8 @@ def _check_query(query: Any, preprocessing: Preprocessing, checkpoint: Checkpoin
     query = check_query(query)
     grid = _fixed_grid(preprocessing, checkpoint)
     if grid is not None or not isinstance(query, tuple):
-        query_token(query, checkpoint.n_registers, grid or (1, 1))
+        has_cls = checkpoint.layout.cls == "token"
+        query_token(query, checkpoint.n_registers, grid or (1, 1), has_cls=has_cls)
     return query
 
 

@@ -1,20 +1,18 @@
 """Attention, recomputed from the queries and keys of a running model."""
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
-from ..backbone._forward import forward_tokens
+from ..backbone._forward import Tokens, forward_tokens
 from ..backbone._loading import Backbone
 
-__all__ = ["attention_and_tokens", "attention_rows", "queries_and_keys", "rollout", "split_heads"]
+__all__ = ["attention_and_tokens", "attention_rows", "queries_and_keys", "rollout"]
 
-# What is made of a block's index and its queries and keys, (batch, n_heads, n_tokens, head_dim).
-Measure = Callable[[int, torch.Tensor, torch.Tensor], Any]
+# What is made of a block's queries and keys, (batch, n_heads, n_tokens, head_dim).
+Measure = Callable[[torch.Tensor, torch.Tensor], Any]
 
 
 def attention_and_tokens(
@@ -35,14 +33,12 @@ def attention_and_tokens(
     are. Tokens are those of `token_block`, (batch, grid_h, grid_w, dim), float32, with the final
     LayerNorm applied.
     """
-    first_patch = 1 + backbone.checkpoint.n_registers
     grid = _grid(backbone, pixels)
 
-    def rows(block: int, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        return attention_rows(query[:, :, query_token], key)[..., first_patch:]
+    def rows(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        return attention_rows(query[:, :, query_token], key)[..., backbone.checkpoint.n_prefix :]
 
-    with _watch(backbone, blocks, rows) as seen:
-        run = forward_tokens(backbone, pixels, sorted({token_block, max(blocks)}))
+    seen, run = _watched(backbone, pixels, blocks, [token_block], rows)
     attention = torch.stack([seen[block] for block in blocks], dim=1)
     return attention.unflatten(-1, grid), run[token_block].patches.float().unflatten(1, grid)
 
@@ -58,15 +54,14 @@ def rollout(
     """
     product: list[torch.Tensor] = []
 
-    def multiply(block: int, query: torch.Tensor, key: torch.Tensor) -> None:
+    def multiply(query: torch.Tensor, key: torch.Tensor) -> None:
         mixing = _reduced_attention(query, key, reduction)
         # The residual connection passes each token on beside what it gathers.
         mixing.diagonal(dim1=1, dim2=2).add_(1)
         mixing /= mixing.sum(dim=-1, keepdim=True)
         product[:] = [mixing @ product[0] if product else mixing]
 
-    with _watch(backbone, range(last_block + 1), multiply):
-        forward_tokens(backbone, pixels, [last_block])
+    _watched(backbone, pixels, range(last_block + 1), [], multiply)
     return product[0]
 
 
@@ -74,14 +69,26 @@ def queries_and_keys(
     backbone: Backbone, pixels: torch.Tensor, blocks: Sequence[int]
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Run the model and return blocks' queries and keys, (batch, n_heads, n_tokens, head_dim)."""
-    with _watch(backbone, blocks, lambda block, query, key: (query, key)) as seen:
-        forward_tokens(backbone, pixels, [max(blocks)])
+    seen, _ = _watched(backbone, pixels, blocks, [], lambda query, key: (query, key))
     return [seen[block] for block in blocks]
 
 
-def split_heads(projected: torch.Tensor, n_heads: int) -> torch.Tensor:
-    """Turn (batch, n_tokens, dim) with heads side by side into (batch, n_heads, n_tokens, ...)."""
-    return projected.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+def _watched(
+    backbone: Backbone,
+    pixels: torch.Tensor,
+    blocks: Sequence[int],
+    token_blocks: Sequence[int],
+    measure: Measure,
+) -> tuple[dict[int, Any], dict[int, Tokens]]:
+    """Run the model; return what `measure` makes of some blocks, and the tokens of others."""
+    seen: dict[int, Any] = {}
+
+    def record(block: int, query: torch.Tensor, key: torch.Tensor) -> None:
+        seen[block] = measure(query, key)
+
+    watch = {block: partial(record, block) for block in blocks}
+    tokens = forward_tokens(backbone, pixels, {*token_blocks, max(blocks)}, watch=watch)
+    return seen, tokens
 
 
 def attention_rows(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
@@ -106,38 +113,3 @@ def _reduced_attention(query: torch.Tensor, key: torch.Tensor, reduction: str) -
 def _grid(backbone: Backbone, pixels: torch.Tensor) -> tuple[int, int]:
     patch = backbone.checkpoint.patch_size
     return pixels.shape[-2] // patch, pixels.shape[-1] // patch
-
-
-@contextmanager
-def _watch(backbone: Backbone, blocks: Sequence[int], measure: Measure) -> Iterator[dict[int, Any]]:
-    """Collect what `measure` makes of the blocks while the model runs inside the context."""
-    seen: dict[int, Any] = {}
-    caller = threading.get_ident()
-
-    def record(
-        block: int, name: str, parts: dict[str, torch.Tensor], module: Any, inputs: Any, output: Any
-    ) -> None:
-        # Other threads may embed other images with the same model at this moment.
-        if threading.get_ident() != caller:
-            return
-        parts[name] = split_heads(output, backbone.checkpoint.n_heads)
-        if len(parts) == 2:  # whichever of the two runs first
-            seen[block] = measure(block, parts.pop("query"), parts.pop("key"))
-
-    with torch.inference_mode(), backbone.lock, ExitStack() as hooks:
-        for block in set(blocks):
-            parts: dict[str, torch.Tensor] = {}
-            pair = zip(("query", "key"), _projections(backbone.blocks[block]), strict=True)
-            for name, projection in pair:
-                hook = partial(record, block, name, parts)
-                hooks.callback(projection.register_forward_hook(hook).remove)
-        yield seen
-
-
-def _projections(block: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """Return a block's query and key projections."""
-    attention: Any = block.attention
-    if hasattr(attention, "q_proj"):
-        return attention.q_proj, attention.k_proj
-    # Earlier releases of transformers 5 wrap them once more, under other names.
-    return attention.attention.query, attention.attention.key

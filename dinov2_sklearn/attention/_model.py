@@ -76,7 +76,7 @@ class AttentionModel:
         """Return the rollout of the query's token over the patches of one image that went in."""
         pixels = self._pixels(picture)
         product = rollout(self.backbone, pixels, last_block, reduction)
-        row = product[0, self._token(pixels.shape), 1 + self.backbone.checkpoint.n_registers :]
+        row = product[0, self._token(pixels.shape), self.backbone.checkpoint.n_prefix :]
         return row.cpu().numpy().reshape(self._grid(pixels.shape))
 
     def queries_and_keys(
@@ -113,7 +113,10 @@ class AttentionModel:
 
     def _token(self, shape: Sequence[int]) -> int:
         """Place of the query's token in the model's sequence."""
-        return query_token(self.query, self.backbone.checkpoint.n_registers, self._grid(shape))
+        layout = self.backbone.checkpoint.layout
+        return query_token(
+            self.query, layout.n_registers, self._grid(shape), has_cls=layout.cls == "token"
+        )
 
     def _pixels(self, picture: NDArray[np.uint8]) -> torch.Tensor:
         return torch.from_numpy(self.preprocessing.normalize(picture)[None])

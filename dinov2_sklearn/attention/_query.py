@@ -39,20 +39,27 @@ def check_query(query: Any) -> Query:
         ) from None
 
 
-def query_token(query: Query, n_registers: int, grid: tuple[int, int]) -> int:
+def query_token(
+    query: Query, n_registers: int, grid: tuple[int, int], *, has_cls: bool = True
+) -> int:
     """Return the place of a query's token in the model's sequence; IndexError if it has none."""
     if isinstance(query, str):
+        if not has_cls:
+            raise IndexError(
+                "query='cls' asks for the CLS token, which this model does not have. Give the "
+                "(row, column) of a patch."
+            )
         return 0
     if isinstance(query, tuple):
         row, column = patch_index(*query, grid)
-        return 1 + n_registers + row * grid[1] + column
+        return has_cls + n_registers + row * grid[1] + column
     if not -n_registers <= query < n_registers:
         there = f"{n_registers} register tokens" if n_registers else "no register tokens"
         raise IndexError(
             f"query={query} asks for a register token: the model has {there}, counted from 0. "
             "For a patch give (row, column)."
         )
-    return 1 + query % n_registers
+    return has_cls + query % n_registers
 
 
 def patch_index(row: Any, column: Any, grid: tuple[int, int]) -> tuple[int, int]:

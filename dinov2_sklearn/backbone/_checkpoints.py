@@ -9,14 +9,16 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
+from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from ..images import ImageRef, Preprocessing
+from ._models import DINOV2_MODELS, CheckpointError, Layout
 from ._offline import offline_checkpoint
+from ._original import converted_checkpoint
 
-__all__ = ["DINOV2_MODELS", "Checkpoint", "CheckpointError", "ModelInfo", "find_checkpoint"]
+__all__ = ["Checkpoint", "find_checkpoint"]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -26,71 +28,21 @@ _HUB_FILES = [
     "*.safetensors",
     "*.safetensors.index.json",
 ]
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What is known of a published checkpoint without loading it.
-
-    Attributes
-    ----------
-    hub_name : str
-        The checkpoint's id on the Hugging Face hub.
-    dim : int
-        Length of a token, and so of an embedding with ``pooling="cls"``.
-    depth : int
-        Number of transformer blocks.
-    n_heads : int
-        Attention heads in each block.
-    patch_size : int
-        Side of a patch in pixels.
-    n_registers : int
-        Register tokens between the CLS token and the patch tokens.
-    """
-
-    hub_name: str
-    dim: int
-    depth: int
-    n_heads: int
-    patch_size: int = 14
-    n_registers: int = 0
-
-    @property
-    def n_parameters(self) -> int:
-        """Number of weights, to a percent; each takes 4 bytes in float32."""
-        # Attention has 4 * dim**2 in a block, the MLP 8, as its gated form in the giant model has.
-        per_block = 12 * self.dim**2 + 15 * self.dim
-        positions = (518 // self.patch_size) ** 2 + 3
-        patches = 3 * self.patch_size**2 + 1
-        return self.depth * per_block + (positions + patches + self.n_registers + 2) * self.dim
-
-
-_SIZES = {
-    "small": (384, 12, 6),
-    "base": (768, 12, 12),
-    "large": (1024, 24, 16),
-    "giant": (1536, 40, 24),
+# What the configurations of some model types leave out, being the default of transformers.
+_OF_A_TOWER = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
+_FAMILIES: dict[str, dict[str, int]] = {
+    "dinov2": {},
+    "dinov2_with_registers": {"num_register_tokens": 4},
+    "dinov3_vit": {"num_register_tokens": 4},
+    "dinov3_convnext": {},
+    "vit": {},
+    "vit_mae": {},
+    "ijepa": {},
+    "clip": {**_OF_A_TOWER, "patch_size": 32},
+    "siglip": {**_OF_A_TOWER, "patch_size": 16},
+    "siglip2": {**_OF_A_TOWER, "patch_size": 16},
 }
-
-#: Short names of the published DINOv2 checkpoints, as accepted by ``model_name``.
-DINOV2_MODELS = MappingProxyType(
-    {
-        **{
-            name: ModelInfo(f"facebook/dinov2-{name}", dim, depth, heads)
-            for name, (dim, depth, heads) in _SIZES.items()
-        },
-        **{
-            f"{name}-with-registers": ModelInfo(
-                f"facebook/dinov2-with-registers-{name}", dim, depth, heads, n_registers=4
-            )
-            for name, (dim, depth, heads) in _SIZES.items()
-        },
-    }
-)
-
-
-class CheckpointError(OSError):
-    """A checkpoint could not be found or read; the message says what was tried and the ways out."""
+_NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "patch_size")
 
 
 @dataclass(frozen=True)
@@ -106,40 +58,78 @@ class Checkpoint:
         """The content of ``config.json``."""
         return _read_json(self, "config.json")
 
+    @property
+    def family(self) -> str:
+        """The model type, or ``"timm"``; of CLIP and SigLIP the one of the vision tower."""
+        if "architecture" in self.config:
+            return "timm"
+        return str(self.config.get("model_type")).removesuffix("_vision_model")
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The shape of the tokens and the blocks."""
+        if self.family == "timm":
+            from ._timm import read_layout
+
+            return read_layout(self.name, self.folder)
+        said = {**_FAMILIES[self.family], **self.config.get("vision_config", self.config)}
+        if self.family == "dinov3_convnext":  # one block, and patches as large as its last pixels
+            return Layout(said["hidden_sizes"][-1], 1, 0, 4 * 2 ** (len(said["hidden_sizes"]) - 1))
+        cls: Literal["token", "head", "none"] = "none" if self.family == "ijepa" else "token"
+        if self.family in ("siglip", "siglip2"):
+            cls = "head" if said.get("vision_use_head", True) else "none"
+        sizes = [said[name] for name in _NEEDED]
+        return Layout(*sizes, said.get("num_register_tokens", 0), cls)
+
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """How the checkpoint wants its images; the published DINOv2 recipe if it does not say."""
+        """How the checkpoint wants its images; DINOv2's published recipe if it is one of these."""
+        if self.family == "timm":
+            from ._timm import read_preprocessing
+
+            return read_preprocessing(self.config)
         if (self.folder / "preprocessor_config.json").is_file():
-            return Preprocessing.from_config(_read_json(self, "preprocessor_config.json"))
-        return Preprocessing()
+            config = _read_json(self, "preprocessor_config.json")
+            if "max_num_patches" in config and not config.get("size"):  # of any shape: a square
+                edge = int(config["max_num_patches"] ** 0.5) * self.patch_size
+                config = {"resample": 2, **config, "size": {"height": edge, "width": edge}}
+            return Preprocessing.from_config(config)
+        if self.family.startswith("dinov2"):
+            return Preprocessing()
+        raise CheckpointError(
+            f"{self.folder} has no preprocessor_config.json, which says how the images of a "
+            f"{self.family} model are prepared. Copy it from where the weights come from."
+        )
 
     @property
     def dim(self) -> int:
         """Length of a token."""
-        return self.config["hidden_size"]
+        return self.layout.dim
 
     @property
     def depth(self) -> int:
         """Number of transformer blocks."""
-        return self.config["num_hidden_layers"]
+        return self.layout.depth
 
     @property
     def n_heads(self) -> int:
-        """Attention heads in each block."""
-        return self.config["num_attention_heads"]
+        """Attention heads in each block; 0 where there is no attention."""
+        return self.layout.n_heads
 
     @property
     def patch_size(self) -> int:
         """Side of a patch in pixels."""
-        return self.config["patch_size"]
+        return self.layout.patch_size
 
     @property
     def n_registers(self) -> int:
         """Register tokens between the CLS token and the patch tokens."""
-        # transformers leaves values equal to the class's default out of config.json,
-        # and 4 is the default of Dinov2WithRegisters.
-        default = 4 if self.config["model_type"] in ("dinov2_with_registers", "dinov3_vit") else 0
-        return self.config.get("num_register_tokens", default)
+        return self.layout.n_registers
+
+    @property
+    def n_prefix(self) -> int:
+        """Tokens before the patch tokens."""
+        return self.layout.n_registers + (self.layout.cls == "token")
 
     @property
     def files(self) -> list[str]:
@@ -170,8 +160,8 @@ def find_checkpoint(model_name: str, revision: str | None = None) -> Checkpoint:
     Parameters
     ----------
     model_name : str
-        A short name of :data:`DINOV2_MODELS`, a hub id (``"owner/name"``), a local folder, or
-        ``"offline"``.
+        A short name of :data:`DINOV2_MODELS`, a hub id (``"owner/name"``), a local folder, a
+        ``.pth`` file of the DINOv2 repository, or ``"offline"``.
     revision : str, optional
         Branch, tag or commit of a hub checkpoint. What is in the local hub cache is used without
         asking the hub again.
@@ -194,9 +184,11 @@ def find_checkpoint(model_name: str, revision: str | None = None) -> Checkpoint:
     if folder.is_dir():
         return _checked(model_name, folder.resolve())
     if folder.is_file():
+        if folder.suffix in (".pth", ".pt"):
+            return _checked(model_name, converted_checkpoint(folder.resolve()))
         raise CheckpointError(
             f"model_name={model_name!r} is a file. Give the folder that holds config.json and "
-            "model.safetensors."
+            "model.safetensors, or a .pth file of the DINOv2 repository."
         )
     if _HUB_ID.fullmatch(model_name) and not model_name.startswith("."):
         return _from_hub(model_name, model_name, revision)
@@ -220,6 +212,8 @@ def _unknown_name_message(model_name: str) -> str:
 
 def _from_hub(name: str, hub_id: str, revision: str | None) -> Checkpoint:
     """Take a checkpoint from the local hub cache, or download it."""
+    if hub_id.startswith("timm/"):
+        _check_timm(name)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -234,7 +228,7 @@ def _from_hub(name: str, hub_id: str, revision: str | None) -> Checkpoint:
     try:
         folder = Path(download())
     except Exception as error:
-        raise CheckpointError(_unreachable_message(hub_id, error)) from error
+        raise CheckpointError(_unreachable_message(hub_id, error)) from None
     return _checked(name, folder)
 
 
@@ -249,23 +243,27 @@ def _check_reachable(hub_id: str, revision: str | None) -> None:
 
     try:
         HfApi().model_info(hub_id, revision=revision, timeout=20)
-    except GatedRepoError as error:
+    except GatedRepoError:
+        copy = (
+            " Or use timm's copy of it, a name of `dinov2-sklearn models` that begins with timm/."
+        )
         raise CheckpointError(
-            f"The hub's checkpoint {hub_id!r} needs its licence accepted: do so on its page, then "
-            "log in with `hf auth login`."
-        ) from error
-    except RevisionNotFoundError as error:
+            f"The hub's checkpoint {hub_id!r} needs its licence accepted: do so on "
+            f"https://huggingface.co/{hub_id}, then run `hf auth login`, or set HF_TOKEN."
+            + (copy if "dinov3" in hub_id else "")
+        ) from None
+    except RevisionNotFoundError:
         raise CheckpointError(
             f"The hub's checkpoint {hub_id!r} has no revision {revision!r}."
-        ) from error
-    except RepositoryNotFoundError as error:
+        ) from None
+    except RepositoryNotFoundError:
         short = ", ".join(DINOV2_MODELS)
         raise CheckpointError(
             f"The hub has no checkpoint {hub_id!r}, or it is private. Check the spelling, or use a "
             f"short name ({short}). There is no local folder of that name either."
-        ) from error
+        ) from None
     except Exception as error:
-        raise CheckpointError(_unreachable_message(hub_id, error)) from error
+        raise CheckpointError(_unreachable_message(hub_id, error)) from None
 
 
 def _unreachable_message(hub_id: str, error: Exception) -> str:
@@ -317,16 +315,38 @@ def _read(name: str, folder: Path, stamp: tuple) -> Checkpoint:
 
 
 def _check_config(checkpoint: Checkpoint) -> None:
-    needed = {"model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "patch_size"}
-    model_type = checkpoint.config.get("model_type")
-    if model_type not in ("dinov2", "dinov2_with_registers", "dinov3_vit"):
+    """Refuse what is no known Vision Transformer, or does not say what is needed."""
+    config, family = checkpoint.config, checkpoint.family
+    if family == "timm":
+        _check_timm(checkpoint.name)
+        return
+    if family not in _FAMILIES:
+        foreign = ""
+        if "auto_map" in config:
+            foreign = " It asks for code that comes with it (auto_map), which is never run."
         raise CheckpointError(
-            f"The checkpoint {checkpoint.name!r} is of type {model_type!r}; this package runs "
-            "dinov2, dinov2_with_registers and dinov3_vit."
+            f"The checkpoint {checkpoint.name!r} is of type {config.get('model_type')!r}, which is "
+            f"no known Vision Transformer: this package runs {', '.join(_FAMILIES)}, and timm's."
+            + foreign
         )
-    lacking = sorted(needed - checkpoint.config.keys())
-    if lacking:
+    said = {**_FAMILIES[family], **config.get("vision_config", config)}
+    needed = ("hidden_sizes",) if family == "dinov3_convnext" else _NEEDED
+    if lacking := sorted(set(needed) - said.keys()):
         raise CheckpointError(f"{checkpoint.folder / 'config.json'} does not say {lacking}.")
+    dim, heads = said.get("hidden_size", 0), said.get("num_attention_heads", 1)
+    if "head_dim" not in said and dim % heads:
+        raise CheckpointError(
+            f"{checkpoint.folder / 'config.json'}: hidden_size={dim} is no multiple of "
+            f"num_attention_heads={heads}. One of them is wrong."
+        )
+
+
+def _check_timm(name: str) -> None:
+    if find_spec("timm") is None:
+        raise CheckpointError(
+            f"model_name={name!r} is a model of timm, which is not installed. Install it: "
+            "pip install dinov2-sklearn[timm]"
+        )
 
 
 def _read_json(checkpoint: Checkpoint, name: str) -> dict[str, Any]:

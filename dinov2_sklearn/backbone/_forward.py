@@ -1,12 +1,14 @@
 """The forward pass: pixels to tokens, in batches that fit into memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from ..utils import warn
 from ._loading import Backbone
+from ._plan import PlannedBlock, Watch, run_block
+from ._towers import Position
 
 __all__ = ["BatchRunner", "Tokens", "forward_tokens"]
 
@@ -15,41 +17,65 @@ __all__ = ["BatchRunner", "Tokens", "forward_tokens"]
 class Tokens:
     """The tokens of a batch after one block and the model's final LayerNorm."""
 
-    cls: torch.Tensor  # (batch, dim)
+    cls: torch.Tensor | None  # (batch, dim): the CLS token, or what stands for the whole image
     registers: torch.Tensor  # (batch, n_registers, dim)
     patches: torch.Tensor  # (batch, grid_h * grid_w, dim), row by row
 
 
 @torch.inference_mode()
 def forward_tokens(
-    backbone: Backbone, pixels: torch.Tensor, blocks: Sequence[int]
+    backbone: Backbone,
+    pixels: torch.Tensor,
+    blocks: Collection[int],
+    *,
+    only_cls: bool = False,
+    watch: Mapping[int, Watch] | None = None,
 ) -> dict[int, Tokens]:
     """Run the model as far as the last block asked for, and take the tokens of each block.
 
     Pixels are of shape (batch, 3, height, width), in multiples of the patch; blocks count from 0.
+    With `only_cls` there may be no registers and no patches, which saves most of the last block.
+    Those who `watch` a block are shown its queries and keys.
     """
     # A copy from pinned memory needs nobody to wait for it.
     pixels = pixels.to(backbone.device, non_blocking=pixels.is_pinned()).to(backbone.dtype)
-    model = backbone.model
-    hidden = model.embeddings(pixels)
-    # DINOv3 has rotary position embeddings, which every block takes.
-    extra = (
-        {"position_embeddings": model.rope_embeddings(pixels)}
-        if hasattr(model, "rope_embeddings")
-        else {}
-    )
-    tokens = {}
-    for index, block in enumerate(backbone.blocks[: max(blocks) + 1]):
-        hidden = block(hidden, **extra)
-        hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+    tower, watch = backbone.tower, watch or {}
+    only_cls = only_cls and backbone.checkpoint.layout.cls == "token"
+    hidden, position = _embedded(backbone, pixels)
+    tokens, last = {}, max(blocks)
+    for index, block in enumerate(tower.blocks[: last + 1]):
+        if only_cls and index == last and isinstance(block, PlannedBlock):
+            hidden = block.first(hidden, position)
+        else:
+            hidden = run_block(block, hidden, position, watch.get(index))
         if index in blocks:
-            tokens[index] = _split(backbone.final_norm(hidden), backbone.checkpoint.n_registers)
+            wanted = hidden[:, :1] if only_cls else hidden
+            tokens[index] = _split(backbone, tower.final_norm(wanted))
     return tokens
 
 
-def _split(sequence: torch.Tensor, n_registers: int) -> Tokens:
-    first_patch = 1 + n_registers
-    return Tokens(sequence[:, 0], sequence[:, 1:first_patch], sequence[:, first_patch:])
+def _embedded(backbone: Backbone, pixels: torch.Tensor) -> tuple[torch.Tensor, Position]:
+    try:
+        return backbone.tower.embed(pixels)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if _is_out_of_memory(error):
+            raise
+        height, width = pixels.shape[2:]
+        raise ValueError(
+            f"{backbone.checkpoint.name!r} cannot take images of {height} x {width} pixels with "
+            f"{pixels.shape[1]} channels: {error} Leave image_size=None for the model's own size."
+        ) from error
+
+
+def _split(backbone: Backbone, sequence: torch.Tensor) -> Tokens:
+    layout, n_prefix = backbone.checkpoint.layout, backbone.checkpoint.n_prefix
+    registers = sequence[:, n_prefix - layout.n_registers : n_prefix]
+    cls = sequence[:, 0] if layout.cls == "token" else None
+    if backbone.tower.head is not None and cls is None:
+        cls = backbone.tower.head(sequence)
+    return Tokens(cls, registers, sequence[:, n_prefix:])
 
 
 class BatchRunner:
@@ -97,6 +123,6 @@ class BatchRunner:
         )
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     # The CPU allocator raises a plain RuntimeError.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

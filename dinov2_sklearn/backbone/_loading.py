@@ -4,13 +4,16 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..utils import warn
-from ._checkpoints import Checkpoint, CheckpointError
+from ._checkpoints import Checkpoint
+from ._models import CheckpointError
+from ._plan import fold_scales
+from ._towers import Tower, tower_of
 
 __all__ = ["Backbone", "load_backbone", "resolve_device", "resolve_devices", "resolve_dtype"]
 
@@ -19,28 +22,16 @@ _loaded: "OrderedDict[tuple, Backbone]" = OrderedDict()
 _loading = threading.RLock()
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Backbone:
     """A loaded model, in evaluation mode, with its checkpoint, device and precision."""
 
     checkpoint: Checkpoint
     model: Any
+    tower: Tower
+    """The parts of the model that are run."""
     device: torch.device
     dtype: torch.dtype
-    # Held while hooks are placed on the model, which all threads share.
-    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
-
-    @property
-    def blocks(self) -> Any:
-        """The transformer blocks, in order."""
-        # DINOv2 calls the stack of blocks `encoder`; DINOv3 calls it `model`.
-        stack = self.model.encoder if hasattr(self.model, "encoder") else self.model.model
-        return stack.layer
-
-    @property
-    def final_norm(self) -> torch.nn.Module:
-        """The LayerNorm that follows the last block."""
-        return self.model.layernorm if hasattr(self.model, "layernorm") else self.model.norm
 
 
 def load_backbone(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Backbone:
@@ -57,7 +48,9 @@ def load_backbone(checkpoint: Checkpoint, device: torch.device, dtype: torch.dty
     key = (checkpoint.folder, checkpoint.stamp, str(device), dtype)
     with _loading:
         if key not in _loaded:
-            _loaded[key] = Backbone(checkpoint, _load(checkpoint, device, dtype), device, dtype)
+            model = _load(checkpoint, device, dtype)
+            tower = tower_of(checkpoint, model)
+            _loaded[key] = Backbone(checkpoint, model, tower, device, dtype)
             while len(_loaded) > _MAX_LOADED:
                 _loaded.popitem(last=False)
         _loaded.move_to_end(key)
@@ -65,19 +58,35 @@ def load_backbone(checkpoint: Checkpoint, device: torch.device, dtype: torch.dty
 
 
 def _load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Any:
+    if checkpoint.family == "timm":
+        from ._timm import load_model
+
+        model = load_model(checkpoint.name, checkpoint.folder)
+    else:
+        model = _load_from_transformers(checkpoint)
+    for module in list(model.modules()):
+        fold_scales(module)  # in float32, since two roundings are worse than one
+    return model.to(device, dtype).eval().requires_grad_(False)
+
+
+def _load_from_transformers(checkpoint: Checkpoint) -> Any:
     with warnings.catch_warnings():
         # Importing it warns, in a notebook without ipywidgets, of bars that are not drawn here.
         warnings.filterwarnings("ignore", message="IProgress not found")
-        from transformers import AutoModel
+        from transformers import AutoConfig, AutoModel
     from transformers.utils import logging
 
-    # transformers draws a progress bar of its own for what takes a moment.
-    bars_shown = logging.is_progress_bar_enabled()
+    # transformers draws a progress bar of its own for what takes a moment, and tells of weights
+    # that are not used, such as those of CLIP's texts.
+    bars_shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
+        config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
         model, report = AutoModel.from_pretrained(
             checkpoint.folder,
-            dtype=dtype,
+            config=getattr(config, "vision_config", config),
+            dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
@@ -89,15 +98,17 @@ def _load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> A
             f"{type(error).__name__}: {error}"
         ) from error
     finally:
+        logging.set_verbosity(verbosity)
         if bars_shown:
             logging.enable_progress_bar()
-    missing = sorted(report["missing_keys"])
+    # The pooler is another head than those that are used here, and often not in the weights.
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise CheckpointError(
             f"The weights of {checkpoint.name!r} in {checkpoint.folder} lack {len(missing)} of the "
             f"model's tensors ({', '.join(missing[:3])}, ...): they would be random numbers."
         )
-    return model.to(device).eval().requires_grad_(False)
+    return model
 
 
 def resolve_device(device: str) -> torch.device:

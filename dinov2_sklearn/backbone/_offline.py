@@ -6,15 +6,12 @@ Hugging Face folder in the user's cache directory. The package itself is never i
 """
 
 import hashlib
-import json
-import os
-import shutil
-import tempfile
+from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
+from ._original import PUBLISHED_RECIPE, cache_folder, write_checkpoint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,21 +35,6 @@ _CONFIG = {
     "layer_norm_eps": 1e-6,
     "dtype": "float32",
 }
-_PREPROCESSING = {
-    "image_processor_type": "BitImageProcessor",
-    "do_resize": True,
-    "size": {"shortest_edge": 256},
-    "resample": 3,
-    "do_center_crop": True,
-    "crop_size": {"height": 224, "width": 224},
-    "do_rescale": True,
-    "rescale_factor": 1 / 255,
-    "do_normalize": True,
-    "image_mean": [0.485, 0.456, 0.406],
-    "image_std": [0.229, 0.224, 0.225],
-    "do_convert_rgb": True,
-}
-
 # The last of the 12 blocks was tuned for saliency and describes images worse than the 11th.
 _N_BLOCKS = 11
 
@@ -70,8 +52,7 @@ def offline_checkpoint() -> Path:
     ValueError
         If the installed package's file is not the one that is known.
     """
-    root = os.environ.get("DINOV2_SKLEARN_CACHE") or platformdirs.user_cache_dir("dinov2_sklearn")
-    folder = Path(root) / f"offline-vits14-{_N_BLOCKS}-blocks"
+    folder = cache_folder() / f"offline-vits14-{_N_BLOCKS}-blocks"
     if not (folder / "config.json").is_file():
         convert_onnx_backbone(_installed_onnx_file(), folder, n_blocks=_N_BLOCKS)
     return folder
@@ -85,28 +66,8 @@ def convert_onnx_backbone(onnx_file: Path, folder: Path, *, n_blocks: int) -> No
     from safetensors.numpy import save_file
 
     tensors = _published_names(onnx_file, n_blocks)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        save_file(tensors, staging / "model.safetensors", metadata={"format": "pt"})
-        for name, content in [
-            ("preprocessor_config.json", _PREPROCESSING),
-            ("config.json", _CONFIG | {"num_hidden_layers": n_blocks}),
-        ]:
-            (staging / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
-        staging.chmod(0o755)
-        _move_into_place(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _move_into_place(staging: Path, folder: Path) -> None:
-    try:
-        staging.replace(folder)
-    except OSError:
-        # Another process finished the same conversion first: its folder is as good as ours.
-        if not (folder / "config.json").is_file():
-            raise
+    config = _CONFIG | {"num_hidden_layers": n_blocks}
+    write_checkpoint(folder, partial(save_file, tensors), config, PUBLISHED_RECIPE)
 
 
 def _installed_onnx_file() -> Path:

@@ -9,9 +9,16 @@ from ._report import Report
 
 __all__ = ["add_to"]
 
-_HEADINGS = ("name", "hub id", "dim", "patch", "weights", "fits", "here")
+_HEADINGS = ("name", "hub id", "dim", "patch", "weights", "licence", "gated", "fits", "here")
 # Known without making the weights.
-_OFFLINE = {"name": "offline", "hub_name": None, "dim": 384, "patch_size": 14}
+_OFFLINE = {
+    "name": "offline",
+    "hub_name": None,
+    "dim": 384,
+    "patch_size": 14,
+    "license": "MIT",
+    "gated": False,
+}
 _OFFLINE_BYTES = 81_300_000
 
 
@@ -20,19 +27,20 @@ def add_to(commands: Commands) -> None:
     Command(
         commands,
         "models",
-        "list the models that are known by a short name",
-        "Shows their size, whether they fit into this machine's memory, and whether they are on "
-        "its disk already.",
+        "list models that run, by short names and hub ids",
+        "Shows their size and licence, whether the hub asks for an account that has accepted it, "
+        "whether they fit into this machine's memory, and whether they are on its disk already.",
         _run,
     )
 
 
 def _run(arguments: argparse.Namespace) -> Report:
-    from ..backbone import DINOV2_MODELS
+    from ..backbone import DINOV2_MODELS, OTHER_MODELS
 
     memory = _total_memory()
     entries: list[dict[str, Any]] = []
-    for name, model in DINOV2_MODELS.items():
+    others = {model.hub_name: model for model in OTHER_MODELS}
+    for name, model in {**DINOV2_MODELS, **others}.items():
         n_bytes = 4 * model.n_parameters
         entries.append(
             {
@@ -40,6 +48,8 @@ def _run(arguments: argparse.Namespace) -> Report:
                 "hub_name": model.hub_name,
                 "dim": model.dim,
                 "patch_size": model.patch_size,
+                "license": model.license,
+                "gated": model.gated,
                 "weight_bytes": n_bytes,
                 # Weights are read beside the model that they go into, and images need room.
                 "fits_in_memory": memory is None or 3 * n_bytes < memory,
@@ -56,9 +66,10 @@ def _run(arguments: argparse.Namespace) -> Report:
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:
     size = f"{entry['weight_bytes'] / 1e6:.0f} MB"
-    flags = ("yes" if entry[key] else "no" for key in ("fits_in_memory", "cached"))
-    where = entry["hub_name"] or "-"
-    return (entry["name"], where, str(entry["dim"]), str(entry["patch_size"]), size, *flags)
+    flags = ("yes" if entry[key] else "no" for key in ("gated", "fits_in_memory", "cached"))
+    where = "-" if entry["hub_name"] in (None, entry["name"]) else entry["hub_name"]
+    sizes = str(entry["dim"]), str(entry["patch_size"]), size
+    return (entry["name"], where, *sizes, entry["license"], *flags)
 
 
 def _is_cached(hub_name: str) -> bool:

@@ -347,9 +347,14 @@ class _Forward:
 
         from ..backbone._forward import forward_tokens
 
-        tokens = forward_tokens(self.backbone, self._normalized(pictures), self.recipe.blocks)
+        tokens = forward_tokens(
+            self.backbone,
+            self._normalized(pictures),
+            self.recipe.blocks,
+            only_cls=self.recipe.pooling == "cls",
+        )
         pooled = [_pool(tokens[block], self.recipe.pooling) for block in self.recipe.blocks]
-        return torch.cat(pooled, dim=1).float()
+        return torch.cat(pooled, dim=1)
 
     def _normalized(self, pictures: "torch.Tensor") -> "torch.Tensor":
         """Do what `Preprocessing.normalize` does, where the model runs: bytes travel there."""
@@ -362,12 +367,13 @@ class _Forward:
 
 
 def _pool(tokens: "Tokens", pooling: str) -> "torch.Tensor":
-    if pooling == "cls":
-        return tokens.cls
-    # The mean is taken in float32: in bfloat16 a sum of 256 tokens loses half its digits.
-    mean = tokens.patches.float().mean(dim=1)
-    if pooling == "mean":
-        return mean
     import torch
 
-    return torch.cat([tokens.cls.float(), mean], dim=1)
+    pooled = []
+    if pooling != "mean":
+        assert tokens.cls is not None  # or the parameters had been refused
+        pooled.append(tokens.cls.float())
+    if pooling != "cls":
+        # In float32: in bfloat16 a sum of 256 tokens loses half its digits.
+        pooled.append(tokens.patches.float().mean(dim=1))
+    return torch.cat(pooled, dim=1)

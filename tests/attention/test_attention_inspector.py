@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageOps
 
 from dinov2_sklearn.attention import PatchAttentionInspector
+from dinov2_sklearn.backbone import find_checkpoint
 from dinov2_sklearn.images import ImageDecodeError
 
 
@@ -420,20 +421,25 @@ def test_unreadable_file_is_named(tiny_dinov2, image_folder, tmp_path):
         inspector.inspect(tmp_path / "bad.jpg")
 
 
-def test_rotary_models_are_refused(tmp_path):
-    config = {
-        "model_type": "dinov3_vit",
-        "hidden_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "patch_size": 16,
-    }
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "model.safetensors").touch()
-    inspector = PatchAttentionInspector(str(tmp_path))
-    for method in (inspector.fit, inspector.transform):
-        with pytest.raises(ValueError, match="is for DINOv2 models.*rotary"):
-            method(["a.jpg"])
+@pytest.mark.filterwarnings("ignore:Of .* images the model sees less")
+def test_every_architecture_shows_where_it_looks_or_says_why_not(architecture, image_folder):
+    folder, _, _ = architecture
+    layout = find_checkpoint(folder).layout
+    inspector = PatchAttentionInspector(folder, image_size=64)
+    if layout.n_heads == 0:
+        with pytest.raises(ValueError, match="is a convolutional network and has no attention"):
+            inspector.transform(image_folder)
+        return
+    if layout.cls != "token":
+        with pytest.raises(
+            IndexError, match=r"the CLS token, which this model does not have.*patch"
+        ):
+            inspector.transform(image_folder)
+        inspector.set_params(query=(1, 2))
+    assert inspector.transform(image_folder).shape == (6, 16)
+    maps = inspector.inspect(image_folder[0])
+    assert maps.attention.shape == (3, 2, 4, 4)
+    assert maps.rollout().shape == (4, 4)
 
 
 def test_no_warning_in_ordinary_use(tiny_registers, image_folder):

@@ -16,7 +16,7 @@ def test_linear_model_on_attention_rows(tmp_path):
     every = make_demo_images(tmp_path)
     scene = np.array([Path(path).parent.name for path in every])
     paths, y = (
-        np.concatenate([values[scene == name][:8] for name in SCENES]) for values in (every, scene)
+        np.concatenate([values[scene == name][:6] for name in SCENES]) for values in (every, scene)
     )
     model = make_pipeline(
         PatchAttentionInspector("offline", image_size=112),

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from dinov2_sklearn.backbone import DINOV2_MODELS, CheckpointError, find_checkpoint
+from dinov2_sklearn.backbone import (
+    DINOV2_MODELS,
+    OTHER_MODELS,
+    CheckpointError,
+    find_checkpoint,
+)
 
 
 def test_folder_says_what_it_holds(tiny_dinov2, tiny_registers):
@@ -96,8 +101,64 @@ def test_pickled_weights_are_refused_with_the_way_out(tiny_dinov2, tmp_path):
 def test_checkpoint_of_another_kind(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     (tmp_path / "model.safetensors").touch()
-    with pytest.raises(CheckpointError, match=r"of type 'bert'; this package runs dinov2"):
+    with pytest.raises(CheckpointError, match=r"of type 'bert', which is no known Vision Trans"):
         find_checkpoint(str(tmp_path))
+
+
+def test_code_of_a_checkpoint_is_never_run(tmp_path):
+    (tmp_path / "model.py").write_text("raise SystemExit('run')")
+    config = {"model_type": "mine", "auto_map": {"AutoModel": "model.Mine"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(CheckpointError, match=r"auto_map\), which is never run"):
+        find_checkpoint(str(tmp_path))
+
+
+def test_heads_that_the_width_cannot_have(tiny_dinov2, tmp_path):
+    folder = shutil.copytree(tiny_dinov2, tmp_path / "copy")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_attention_heads": 5}))
+    with pytest.raises(CheckpointError, match="hidden_size=32 is no multiple of num_attention_he"):
+        find_checkpoint(str(folder))
+
+
+def test_a_timm_model_without_timm(tiny_dinov2, tmp_path, monkeypatch):
+    monkeypatch.setattr("dinov2_sklearn.backbone._checkpoints.find_spec", lambda name: None)
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "vit_tiny_patch16_224"}))
+    (tmp_path / "model.safetensors").touch()
+    for name in ("timm/vit_small_patch16_dinov3.lvd1689m", str(tmp_path)):
+        with pytest.raises(
+            CheckpointError, match=r"not installed.*pip install dinov2-sklearn.timm"
+        ):
+            find_checkpoint(name)
+
+
+def test_other_models_than_dinov2_must_say_how_images_are_prepared(tmp_path):
+    from transformers import ViTConfig
+
+    ViTConfig().save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(CheckpointError, match="has no preprocessor_config.json, which says how"):
+        _ = find_checkpoint(str(tmp_path)).preprocessing
+
+
+def test_a_vision_tower_that_leaves_out_what_is_transformers_default(tmp_path):
+    from transformers import SiglipVisionConfig
+
+    config = {"model_type": "siglip", "vision_config": {"model_type": "siglip_vision_model"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").touch()
+    default, found = SiglipVisionConfig(), find_checkpoint(str(tmp_path))
+    assert (found.dim, found.depth) == (default.hidden_size, default.num_hidden_layers)
+    assert (found.n_heads, found.patch_size) == (default.num_attention_heads, default.patch_size)
+
+
+def test_known_models_say_what_a_user_must_know():
+    names = [model.hub_name for model in OTHER_MODELS]
+    assert len(set(names)) == len(names)
+    for model in (*DINOV2_MODELS.values(), *OTHER_MODELS):
+        assert model.gated == model.hub_name.startswith("facebook/dinov3")
+        assert 20e6 < model.n_parameters < 1.2e9
 
 
 @pytest.mark.parametrize("content", ["{", "[]"])
@@ -147,7 +208,7 @@ def test_what_is_in_the_hub_cache_needs_no_network(closed_hub, tiny_dinov2):
     [
         ("RepositoryNotFoundError", "no checkpoint 'me/typo', or it is private"),
         ("RevisionNotFoundError", "no revision 'v9'"),
-        ("GatedRepoError", "licence accepted"),
+        ("GatedRepoError", r"accepted: do so on https://huggingface.co/me/typo, .*HF_TOKEN"),
     ],
 )
 def test_what_the_hub_answers_is_put_into_words(closed_hub, monkeypatch, error, words):
@@ -159,5 +220,8 @@ def test_what_the_hub_answers_is_put_into_words(closed_hub, monkeypatch, error, 
         raise kind.__new__(kind)
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", answer)
-    with pytest.raises(CheckpointError, match=words):
+    with pytest.raises(CheckpointError, match=words) as caught:
         find_checkpoint("me/typo", revision="v9")
+    # Nothing of the hub's own is shown above the message.
+    assert caught.value.__suppress_context__
+    assert len(str(caught.value)) < 400

@@ -1,5 +1,6 @@
 """The process-wide model cache, devices and precision."""
 
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -76,6 +77,19 @@ def test_weights_that_lack_a_tensor_are_not_filled_with_random_numbers(tiny_dino
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match=r"lack 1 of the model's tensors \(layernorm.weight"):
         load_backbone(find_checkpoint(str(folder)), CPU, torch.float32)
+
+
+def test_weights_of_other_shapes_than_the_configuration_says(tiny_dinov2, tmp_path):
+    folder = shutil.copytree(tiny_dinov2, tmp_path / "wide")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 48}))
+    with pytest.raises(CheckpointError, match="could not be loaded"):
+        load_backbone(find_checkpoint(str(folder)), CPU, torch.float32)
+
+
+def test_scales_of_layers_are_in_the_weights(tiny_dinov2):
+    blocks = load_backbone(find_checkpoint(tiny_dinov2), CPU, torch.float32).model.encoder.layer
+    assert all(isinstance(block.layer_scale1, torch.nn.Identity) for block in blocks)
 
 
 def test_auto_device_is_there():

@@ -241,6 +241,8 @@ def test_models(run):
     models = {entry["name"]: entry for entry in run(MODELS)["models"]}
     assert models["base"]["dim"] == 768
     assert models["offline"]["cached"]
+    assert (models["base"]["license"], models["base"]["gated"]) == ("Apache-2.0", False)
+    assert models["facebook/dinov3-vits16-pretrain-lvd1689m"]["gated"]
 
 
 def test_interrupted_extraction_goes_on(desk, image_folder):

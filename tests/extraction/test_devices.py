@@ -31,22 +31,27 @@ def test_two_devices_give_the_rows_of_one(tiny_dinov2, noise, tmp_path):
     embed = DINOv2Transformer(tiny_dinov2, batch_size=4)
     expected = embed.transform(noise)
     embed.set_params(device=TWO, on_error="nan", embedding_cache=tmp_path / "cache")
-    bad = str(tmp_path / "bad.png")
-    Path(bad).write_text("text")
+    embed.set_params(max_pixels=5000)
+    content = Path(noise[0]).read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    Image.new("RGB", (100, 100)).save(tmp_path / "large.png")
     image = Image.open(noise[2]).convert("RGB")
-    with pytest.warns(UserWarning, match=r"1 of 62.*\n.*bad.png"):
-        rows = embed.transform([*noise[:30], bad, *noise[30:], image])
-    np.testing.assert_allclose(np.delete(rows, [30, 61], axis=0), expected, atol=1e-5)
-    np.testing.assert_allclose(rows[61], expected[2], atol=1e-5)
-    assert np.isnan(rows[30]).all()
+    with (
+        Image.open(tmp_path / "cut.png") as cut,
+        pytest.warns(UserWarning, match=r"2 of 63 images.*\n.*large.png"),
+    ):
+        rows = embed.transform([*noise[:30], str(tmp_path / "large.png"), *noise[30:], cut, image])
+    np.testing.assert_allclose(np.delete(rows, [30, 61, 62], axis=0), expected, atol=1e-5)
+    np.testing.assert_allclose(rows[62], expected[2], atol=1e-5)
+    assert np.isnan(rows[[30, 61]]).all()
     assert EmbeddingCache(tmp_path / "cache").info().n_embeddings == 60
-    with pytest.raises(ImageDecodeError, match="bad.png"):
-        embed.set_params(on_error="raise").transform([*noise, bad])
     # Shards come from the same workers, and from the cache what it has.
-    shards = extract_to_shards(
-        noise, tmp_path / "shards", embed.set_params(embedding_cache=None), verbose=False
-    )
-    np.testing.assert_allclose(shards.embeddings, expected, atol=1e-5)
+    (tmp_path / "bad.png").write_text("text")
+    embed.set_params(embedding_cache=None, on_error="raise")
+    with pytest.raises(ImageDecodeError, match="bad.png"):
+        extract_to_shards(
+            [*noise[:20], str(tmp_path / "bad.png")], tmp_path / "shards", embed, verbose=False
+        )
 
 
 def _workers(pid):

@@ -12,12 +12,12 @@ from dinov2_sklearn import DINOv2Transformer, extract_to_shards, open_shards
 
 pytestmark = pytest.mark.slow
 
-N_IMAGES, N_KILLS = 1000, 8
+N_IMAGES, N_KILLS = 600, 4
 
 
 @pytest.fixture(scope="module")
 def many_images(tmp_path_factory):
-    """A thousand small images, every tenth of them damaged."""
+    """Small images, every tenth of them damaged."""
     folder = tmp_path_factory.mktemp("many")
     rng = np.random.default_rng(0)
     paths = [str(folder / f"{i:04}.png") for i in range(N_IMAGES)]
