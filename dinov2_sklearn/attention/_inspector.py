@@ -38,8 +38,8 @@ class PatchAttentionInspector(
     ----------
     model_name : str, default="facebook/dinov2-base"
         The checkpoint: a short name ("small", "base", "large", "giant", or one of these with
-        "-with-registers"), a hub id, a local folder, or "offline" for weights that come from a
-        package.
+        "-with-registers"), a hub id of any Vision Transformer, "timm/..." included, a local folder,
+        a ``.pth`` file of the DINOv2 repository, or "offline" for weights that come from a package.
     revision : str, default=None
         Branch, tag or commit of a hub checkpoint.
     layer : int, default=-1

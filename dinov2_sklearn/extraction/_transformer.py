@@ -38,15 +38,16 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
     ----------
     model_name : str, default="facebook/dinov2-base"
         The checkpoint: a short name ("small", "base", "large", "giant", or one of these with
-        "-with-registers"), a hub id, a local folder, or "offline" for weights that come from a
-        package.
+        "-with-registers"), a hub id of any Vision Transformer, "timm/..." included, a local folder,
+        a ``.pth`` file of the DINOv2 repository, or "offline" for weights that come from a package.
     revision : str, default=None
         Branch, tag or commit of a hub checkpoint.
     layer : int or tuple of int, default=-1
         The block, or blocks, whose tokens are taken, counted from 0, or from the end if negative.
         The embeddings of several blocks are concatenated. The model's final LayerNorm is applied.
     pooling : {"cls", "mean", "cls_mean"}, default="cls"
-        The CLS token, the mean of the patch tokens, or both, concatenated.
+        The CLS token, the mean of the patch tokens, or both, concatenated. Of SigLIP "cls" is its
+        own pooling head's, of a ConvNeXt the mean of its last map; I-JEPA has none.
     scales : tuple of float, default=(1.0,)
         Image sizes relative to the base size, each rounded to a multiple of the patch. The
         embeddings of several scales are concatenated.
