@@ -78,8 +78,8 @@ class Checkpoint:
         cls: Literal["token", "head", "none"] = "none" if self.family == "ijepa" else "token"
         if self.family in ("siglip", "siglip2"):
             cls = "head" if said.get("vision_use_head", True) else "none"
-        sizes = [said[name] for name in _NEEDED]
-        return Layout(*sizes, said.get("num_register_tokens", 0), cls)
+        dim, depth, n_heads, patch_size = (said[name] for name in _NEEDED)
+        return Layout(dim, depth, n_heads, patch_size, said.get("num_register_tokens", 0), cls)
 
     @cached_property
     def preprocessing(self) -> Preprocessing:

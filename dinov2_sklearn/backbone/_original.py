@@ -122,7 +122,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _published_names(tensors: dict[str, Any], file: Path) -> dict[str, Any]:
-    renamed = {}
+    renamed: dict[str, Any] = {}
     for name, tensor in tensors.items():
         new = next(
             (re.sub(old, new, name) for old, new in _NAMES.items() if re.fullmatch(old, name)), None

@@ -228,7 +228,7 @@ def _mlp(block: nn.Module) -> nn.Module:
     return _first_of(children, ("mlp",))
 
 
-def _by_last_name(module: nn.Module) -> dict[str, nn.Module]:
+def _by_last_name(module: nn.Module) -> dict[str, Any]:
     linears = module.named_modules()
     return {name.split(".")[-1]: part for name, part in linears if isinstance(part, nn.Linear)}
 
@@ -240,12 +240,12 @@ def _first_of(parts: Mapping[str, Any], names: Iterable[str]) -> Any:
     raise _NotPlanned
 
 
-def _fused(attention: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+def _fused(attention: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Return weight and bias of queries, keys and values in one, which their own parts then are."""
     linears = _by_last_name(attention)
     if "qkv" in linears:
         weight, bias = linears["qkv"].weight, linears["qkv"].bias
-        apart = [getattr(attention, f"{letter}_bias", None) for letter in "qkv"]
+        apart: list[Any] = [getattr(attention, f"{letter}_bias", None) for letter in "qkv"]
         if all(part is not None for part in apart):
             bias = torch.cat([part.detach() for part in apart])
         return weight.detach(), weight.new_zeros(len(weight)) if bias is None else bias.detach()

@@ -64,7 +64,7 @@ def _of_transformers(checkpoint: Checkpoint, model: Any) -> Tower:
             position["position_embeddings"] = model.rope_embeddings(pixels)
         return first_norm(embeddings(pixels)), position
 
-    return Tower(embed, stacks[0], norms[-1], getattr(model, "head", None))
+    return Tower(embed, list(stacks[0]), norms[-1], getattr(model, "head", None))
 
 
 def _embeddings(checkpoint: Checkpoint, model: Any) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -16,7 +16,10 @@ __all__ = ["Preprocessing"]
 _CROP_MODES = ("center", "pad", "squash")
 # Pixels of a resized image above which only the part that the crop keeps is computed.
 _MOST_RESIZED_PIXELS = 2**24
-_TORCH_MODES = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC: "bicubic"}
+_TORCH_MODES = {
+    int(Image.Resampling.BILINEAR): "bilinear",
+    int(Image.Resampling.BICUBIC): "bicubic",
+}
 
 
 @dataclass(frozen=True)
