@@ -27,6 +27,10 @@ _HOMES = {
     "contact_sheet": "drawing",
     "extract_to_shards": "extraction",
     "extract_with_ray": "extraction",
+    "LabelQuality": "labels",
+    "label_quality": "labels",
+    "label_report": "labels",
+    "label_uncertainty": "labels",
     "leaks": "duplicates",
     "list_boxes": "images",
     "list_frames": "images",
@@ -55,6 +59,7 @@ __all__ = [
     "Embeddings",
     "ImageDataset",
     "ImageTable",
+    "LabelQuality",
     "NearDuplicates",
     "NearDuplicatesDisplay",
     "PatchAttentionInspector",
@@ -64,6 +69,9 @@ __all__ = [
     "contact_sheet",
     "extract_to_shards",
     "extract_with_ray",
+    "label_quality",
+    "label_report",
+    "label_uncertainty",
     "leaks",
     "list_boxes",
     "list_frames",
@@ -112,6 +120,7 @@ if TYPE_CHECKING:
         save_embeddings,
         save_labels,
     )
+    from .labels import LabelQuality, label_quality, label_report, label_uncertainty
     from .projection import ProjectionDisplay, UMAPProjector, projection_report
     from .selection import (
         DiversitySampler,

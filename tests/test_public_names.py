@@ -16,6 +16,7 @@ ROOMS = (
     "backbone",
     "duplicates",
     "extraction",
+    "labels",
     "projection",
     "selection",
     "attention",

@@ -2,7 +2,6 @@
 
 import copy
 import sys
-from collections.abc import Callable
 from numbers import Integral, Real
 from time import perf_counter
 from typing import Any, ClassVar, Self
@@ -19,44 +18,19 @@ from ..neighbors import (
     check_rows,
     connected,
     exact_rows,
-    first_directions,
+    find_pairs,
     pair_sq_distances,
     row_blocks,
     to_geometry,
-    within,
 )
 from ..utils import Interval, Progress, StrOptions, VersionedMixin, fit_context, rows_out, warn
 from ._groups import central_rows, complete_groups, join_first_fit, nearest_partners
 from ._threshold import nearest_within, similarity, sq_limit
 
-__all__ = ["NearDuplicates", "find_pairs"]
+__all__ = ["NearDuplicates"]
 
 # With so many distinct rows in one group, the threshold is more likely wrong than the rows alike.
 _ONE_GROUP = 10
-
-
-def find_pairs(
-    geometry: Rows,
-    limit: float,
-    *,
-    n_jobs: int | None = None,
-    advance: Callable[[int], object] | None = None,
-) -> Pairs:
-    """Return a minimum spanning forest of the pairs within `limit`, squared, of any rows.
-
-    Equal rows, and unit rows of one direction, are compared once.
-    """
-    is_first, place = first_directions(geometry)
-    first = np.flatnonzero(is_first)
-    if len(first) == len(is_first):
-        return within(geometry, limit, n_jobs=n_jobs, advance=advance)
-    pairs = within(RowSubset(geometry, first), limit, n_jobs=n_jobs, advance=advance)
-    copies = np.flatnonzero(~is_first)
-    return Pairs(
-        np.concatenate([first[place[copies]], first[pairs.first]]),
-        np.concatenate([copies, first[pairs.second]]),
-        np.concatenate([np.zeros(len(copies)), pairs.sq_distances]),
-    )
 
 
 class NearDuplicates(VersionedMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..images import ImageRef
-from ..neighbors import check_rows, connected, to_geometry
+from ..neighbors import check_rows, connected, find_pairs, to_geometry
 from ._groups import nearest_partners
-from ._near_duplicates import find_pairs
 from ._threshold import nearest_within, similarity, sq_limit
 
 __all__ = ["LeakReport", "SimilarityReport", "identical_images", "leaks", "similarity_report"]

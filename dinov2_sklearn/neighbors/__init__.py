@@ -13,6 +13,7 @@ from ._distances import (
 from ._forest import Pairs, connected, renumber
 from ._geometry import Rows, RowSubset, UnitRows, exact_rows, row_blocks, to_geometry, to_metric
 from ._join import within
+from ._pairs import find_pairs
 from ._rows import (
     check_finite,
     direction_tolerance,
@@ -37,6 +38,7 @@ __all__ = [
     "connected",
     "direction_tolerance",
     "exact_rows",
+    "find_pairs",
     "first_directions",
     "first_occurrences",
     "for_each",

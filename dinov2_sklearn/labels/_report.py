@@ -1,0 +1,259 @@
+"""How far one has come with labels, and what more of them would bring."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+from sklearn.model_selection import LearningCurveDisplay, StratifiedGroupKFold
+
+from ..neighbors import (
+    RowSubset,
+    check_rows,
+    connected,
+    find_pairs,
+    nearest,
+    to_geometry,
+    to_metric,
+)
+from ..utils import check_int
+from ._uncertainty import check_labels, default_classifier
+
+__all__ = ["LabelReport", "label_report"]
+
+_THIN = 5  # a class with fewer labels is learned from next to nothing
+_SHARES = (0.125, 0.25, 0.5, 1.0)
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class LabelReport:
+    """What `label_report` returns; prints as a table.
+
+    Attributes
+    ----------
+    classes : tuple
+        The classes, in order.
+    counts : tuple of int
+        Labels of each class.
+    thin : tuple
+        Classes with fewer than five labels.
+    n_rows, n_labelled : int
+        All rows, and those with a label.
+    distances : ndarray of shape (n_unlabelled,)
+        Cosine distance of each row without a label to the nearest one with a label.
+    accuracy, accuracy_error : float
+        Share of labels that were predicted from other folds, and its standard error; near copies
+        are in one fold and count as one.
+    train_sizes : ndarray of int of shape (n_sizes,)
+        Labels learned from, in the mean over the folds.
+    train_scores, test_scores : ndarray of shape (n_sizes, n_folds)
+        Accuracies on them, and on the fold that was left out.
+    """
+
+    classes: tuple[Any, ...]
+    counts: tuple[int, ...]
+    thin: tuple[Any, ...]
+    n_rows: int
+    n_labelled: int
+    distances: NDArray[np.float64]
+    accuracy: float
+    accuracy_error: float
+    train_sizes: NDArray[np.intp]
+    train_scores: NDArray[np.float64]
+    test_scores: NDArray[np.float64]
+
+    @property
+    def last_doubling(self) -> tuple[float, float]:
+        """What twice as many labels brought last: the gain in accuracy, and its standard error."""
+        gains = self.test_scores[-1] - self.test_scores[-2]
+        return float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(len(gains)))
+
+    def learning_curve(self) -> LearningCurveDisplay:
+        """Return scikit-learn's display of the learning curve, to be drawn with its ``plot()``.
+
+        Returns
+        -------
+        display : sklearn.model_selection.LearningCurveDisplay
+        """
+        return LearningCurveDisplay(
+            train_sizes=self.train_sizes,
+            train_scores=self.train_scores,
+            test_scores=self.test_scores,
+            score_name="Accuracy",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as a plain dict.
+
+        Returns
+        -------
+        report : dict
+            Keyed by the attributes' names, with lists; of the distances their median and maximum.
+        """
+        known = {name: getattr(self, name) for name in ("n_rows", "n_labelled")}
+        gain, error = self.last_doubling
+        return {
+            **known,
+            "labels": {str(c): n for c, n in zip(self.classes, self.counts, strict=True)},
+            "thin": [str(name) for name in self.thin],
+            "distance_median": float(np.median(self.distances)) if len(self.distances) else None,
+            "distance_max": float(self.distances.max()) if len(self.distances) else None,
+            "accuracy": self.accuracy,
+            "accuracy_error": self.accuracy_error,
+            "last_doubling": gain,
+            "last_doubling_error": error,
+            "train_sizes": self.train_sizes.tolist(),
+            "test_scores": self.test_scores.mean(axis=1).tolist(),
+        }
+
+    def __str__(self) -> str:
+        order = np.argsort(self.counts, kind="stable")
+        lines = [f"{self.n_labelled} of {self.n_rows} rows have a label, of {len(order)} classes"]
+        few = [f"{self.classes[i]} {self.counts[i]}" for i in order[:5]]
+        lines.append(f"fewest  {', '.join(few)}{', ...' if len(order) > 5 else ''}")
+        if self.thin:
+            lines.append(f"thin    {len(self.thin)} classes with fewer than {_THIN} labels")
+        if len(self.distances):
+            median, most = np.median(self.distances), self.distances.max()
+            lines.append(
+                f"cosine distance to the nearest label  median {median:.3f}, max {most:.3f}"
+            )
+        lines.append("")
+        lines.append("labels  accuracy, cross-validated with copies in one fold")
+        for size, scores in zip(self.train_sizes, self.test_scores, strict=True):
+            lines.append(f"{size:6d}  {scores.mean():.3f}")
+        gain, error = self.last_doubling
+        lines.append(f"in all  {self.accuracy:.3f} ± {self.accuracy_error:.3f}")
+        verdict = "more pay" if gain > 2 * error else "more may no longer pay"
+        lines.append(f"The last doubling brought {gain:+.3f} ± {error:.3f}: {verdict}.")
+        return "\n".join(lines)
+
+
+def label_report(
+    X: ArrayLike,
+    y: Any,
+    *,
+    estimator: Any = None,
+    min_similarity: float = 0.95,
+    random_state: int = 0,
+) -> LabelReport:
+    """Say how many labels there are, how well a classifier does with them, and if more would pay.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_rows, n_features)
+        Embeddings, finite and not zero.
+    y : array-like of shape (n_rows,)
+        Labels, text or whole numbers; -1, None or NaN where there is none.
+    estimator : classifier, default=None
+        What is cross-validated. None is the classifier of `label_uncertainty`.
+    min_similarity : float, default=0.95
+        Cosine from which rows are copies, which stay in one fold: see `NearDuplicates`.
+    random_state : int, default=0
+        Seed of the folds.
+
+    Returns
+    -------
+    report : LabelReport
+        Prints as a table; ``learning_curve()`` draws.
+
+    Raises
+    ------
+    ValueError
+        If no row has a label, all labels are the same, or there are too few for two folds.
+    TypeError
+        If labels are of several kinds, such as text and numbers.
+
+    See Also
+    --------
+    label_quality : Says which labels look wrong.
+
+    Notes
+    -----
+    The accuracy is that on labelled rows. Where these were picked for being hard, as by
+    `label_uncertainty`, it is lower than on all rows; label some at random to know.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_digits
+    >>> from dinov2_sklearn import label_report
+    >>> X, y = load_digits(return_X_y=True)
+    >>> y[300:] = -1
+    >>> report = label_report(X, y)
+    >>> report.n_labelled, report.thin, report.accuracy > 0.85
+    (300, (), True)
+    """
+    rows = check_rows(X, "cosine")
+    classes, codes = check_labels(y, len(rows))
+    check_int("random_state", random_state, low=0)
+    known = np.flatnonzero(codes >= 0)
+    geometry = to_geometry(rows, "cosine")
+    labelled = RowSubset(geometry, known)
+    pairs = find_pairs(labelled, 2 * (1 - min_similarity) + 1e-12)
+    groups = connected(len(known), pairs.first, pairs.second)
+    model = default_classifier() if estimator is None else estimator
+    sizes, train, test, correct = _cross_validate(
+        model, rows[known], classes[codes[known]], groups, random_state
+    )
+    # Copies are right and wrong together.
+    each = np.bincount(groups, correct) / np.maximum(np.bincount(groups), 1)
+    error = float(each.std(ddof=1) / np.sqrt(len(each)))
+    counts = np.bincount(codes[known], minlength=len(classes))
+    unlabelled = RowSubset(geometry, np.flatnonzero(codes < 0))
+    return LabelReport(
+        classes=tuple(classes.tolist()),
+        counts=tuple(counts.tolist()),
+        thin=tuple(classes[counts < _THIN].tolist()),
+        n_rows=len(rows),
+        n_labelled=len(known),
+        distances=to_metric(nearest(unlabelled, labelled)[1], "cosine"),
+        accuracy=float(correct.mean()),
+        accuracy_error=error,
+        train_sizes=sizes,
+        train_scores=train,
+        test_scores=test,
+    )
+
+
+def _cross_validate(
+    model: Any, rows: NDArray, labels: NDArray, groups: NDArray, seed: int
+) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Learn from growing parts of all folds but one, and predict that one."""
+    most = int(np.unique(labels, return_counts=True)[1].max())
+    n_folds = min(_FOLDS, int(groups.max()) + 1, most)
+    if n_folds < 2:
+        what = "in classes of their own" if most < 2 else "copies of each other"
+        raise ValueError(
+            f"All {len(rows)} labelled rows are {what}: there is nothing to test on that was also "
+            "learned from. Label more rows."
+        )
+    sizes = np.zeros(len(_SHARES))
+    train, test = np.empty((2, len(_SHARES), n_folds))
+    correct = np.zeros(len(rows), dtype=bool)
+    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        parts = list(folds.split(rows, labels, groups))
+    draw = np.random.RandomState(seed)
+    for fold, (inside, outside) in enumerate(parts):
+        inside = draw.permutation(inside)
+        for step, share in enumerate(_SHARES):
+            some = inside[: max(1, round(share * len(inside)))]
+            predict = _learn(model, rows[some], labels[some])
+            hits = predict(rows[outside]) == labels[outside]
+            train[step, fold] = np.mean(predict(rows[some]) == labels[some])
+            test[step, fold] = hits.mean()
+            sizes[step] += len(some) / n_folds
+        correct[outside] = hits
+    return np.round(sizes).astype(np.intp), train, test, correct
+
+
+def _learn(model: Any, rows: NDArray, labels: NDArray) -> Any:
+    """Return what predicts; of one class, that class."""
+    if (labels == labels[0]).all():
+        return lambda others: np.full(len(others), labels[0])
+    return clone(model).fit(rows, labels).predict
