@@ -20,7 +20,7 @@ from dinov2_sklearn.cli import main
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("embed", "formats", "duplicates", "map", "choose", "look", "batches")
+NAMES = ("embed", "formats", "duplicates", "map", "choose", "look", "label_rounds", "batches")
 GUIDE = [f"docs/guide/{name}.md" for name in NAMES]
 # To a model that knows nothing, all photographs look alike.
 STRICTER = {"docs/guide/duplicates.md": {"0.95": "0.9999", "(0.8)": "(0.999)"}}

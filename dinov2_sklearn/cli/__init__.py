@@ -13,13 +13,35 @@ import warnings
 from collections.abc import Sequence
 
 from .._version import __version__
-from . import _dedupe, _demo, _extract, _models, _patches, _run, _select, _visualize
+from . import (
+    _audit,
+    _dedupe,
+    _demo,
+    _extract,
+    _label_report,
+    _models,
+    _patches,
+    _run,
+    _select,
+    _visualize,
+)
 from ._options import PrintCompletion
 from ._report import Report
 
 __all__ = ["main"]
 
-_COMMANDS = (_extract, _dedupe, _visualize, _select, _patches, _run, _models, _demo)
+_COMMANDS = (
+    _extract,
+    _dedupe,
+    _visualize,
+    _select,
+    _audit,
+    _label_report,
+    _patches,
+    _run,
+    _models,
+    _demo,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -56,6 +56,9 @@ def add_to(commands: Commands) -> None:
     which = "selection of an earlier round, in any format: counts as labelled, is extended and "
     which += "not picked again; may be repeated"
     command.option("--exclude", [Path], "FILE", which, default=[])
+    what = "labels so far, a file of load_labels: these images are not picked again, and what they "
+    what += "leave uncertain is; --strategy is then coverage unless it is given"
+    command.option("--labels", Path, "FILE", what)
     what = "say how far the picks are from the best that so many could be: seconds for thousands "
     what += "of images, and 20,000 at most"
     command.switch("--prove", what)
@@ -71,20 +74,27 @@ def add_to(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> Report:
     from ..selection import DiversitySampler, copy_images, write_selection
 
-    inputs = [arguments.embeddings, *arguments.exclude, *filter(None, [arguments.table])]
+    inputs = [
+        arguments.embeddings,
+        *arguments.exclude,
+        *filter(None, [arguments.table, arguments.labels]),
+    ]
     check_output(arguments.output, *inputs)
     check_sheet(arguments, arguments.output, *inputs)
     rows, paths, numbers, model_name, skipped = load(arguments.embeddings)
     preselected = _preselected(arguments, paths)
+    weights, preselected = _weigh(arguments, rows, paths, preselected)
     images = paths
     if arguments.dedupe is not None:
         kept, preselected = _one_of_each(arguments, rows, preselected)
         rows, numbers, paths = rows[kept], numbers[kept], [paths[row] for row in kept]
+        weights = None if weights is None else weights[kept]
     columns = _columns(arguments, paths)
     groups = columns.get(arguments.group_by)
-    sampler = DiversitySampler(arguments.n, **given(arguments, _SAMPLER))
-    sampler.fit(rows, preselected=preselected, groups=groups)
-    gap = _gap(sampler, rows, preselected) if arguments.prove else None
+    chosen = {"strategy": "coverage"} if arguments.labels is not None else {}
+    sampler = DiversitySampler(arguments.n, **{**chosen, **given(arguments, _SAMPLER)})
+    sampler.fit(rows, preselected=preselected, weights=weights, groups=groups)
+    gap = _gap(sampler, rows, preselected, weights) if arguments.prove else None
     settings = {"model_name": model_name, "embeddings": str(arguments.embeddings)}
     write_selection(
         arguments.output,
@@ -127,14 +137,40 @@ def _run(arguments: argparse.Namespace) -> Report:
     return Report(text, data, skipped)
 
 
-def _gap(sampler: "DiversitySampler", rows: "NDArray", preselected: list[int]) -> float | None:
+def _weigh(
+    arguments: argparse.Namespace, rows: "NDArray", paths: list[str], preselected: list[int]
+) -> tuple["NDArray | None", list[int]]:
+    """Return how uncertain the labels leave each image, and which images are labelled."""
+    if arguments.labels is None:
+        return None, preselected
+    import numpy as np
+
+    from ..io import load_labels
+    from ..labels import label_uncertainty
+    from ..utils import encode_labels, warn
+
+    y = load_labels(arguments.labels, paths, root=arguments.root)
+    classes, codes = encode_labels(y, len(y))
+    labelled = sorted({*preselected, *np.flatnonzero(codes >= 0).tolist()})
+    if len(classes) < 2:
+        warn(f"All labels are {classes.tolist()[0]!r}: images are picked by coverage alone.")
+        return None, labelled
+    return label_uncertainty(rows, y), labelled
+
+
+def _gap(
+    sampler: "DiversitySampler",
+    rows: "NDArray",
+    preselected: list[int],
+    weights: "NDArray | None",
+) -> float | None:
     """Prove how far the picks and the labelled images are from the best; None if nothing can be."""
     from math import isfinite
 
     from ..selection import optimality_gap
 
     labelled = [*preselected, *sampler.selected_indices_]
-    gap = optimality_gap(rows, labelled, metric=sampler.metric).gap
+    gap = optimality_gap(rows, labelled, weights=weights, metric=sampler.metric).gap
     return gap if isfinite(gap) else None
 
 

@@ -236,7 +236,7 @@ class LabelQuality(VersionedMixin, BaseEstimator):
                 some = left[start : start + step]
                 asked = queries if len(some) == len(queries) else RowSubset(queries, some)
                 indices, sq = knn(self._rows, n_found, queries=asked)
-                far = sq > limit
+                far: NDArray[np.bool_] = np.greater(sq, limit)
                 first = far.argmax(axis=1)
                 # All after the first are farther.
                 place = first[:, None] + np.arange(k)

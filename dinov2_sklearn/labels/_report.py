@@ -210,7 +210,7 @@ def label_report(
         thin=tuple(classes[counts < _THIN].tolist()),
         n_rows=len(rows),
         n_labelled=len(known),
-        distances=to_metric(nearest(unlabelled, labelled)[1], "cosine"),
+        distances=to_metric(nearest(unlabelled, labelled[:])[1], "cosine"),
         accuracy=float(correct.mean()),
         accuracy_error=error,
         train_sizes=sizes,

@@ -22,10 +22,12 @@ from dinov2_sklearn import (
     PatchAttentionInspector,
     UMAPProjector,
     contact_sheet,
+    label_uncertainty,
     load_embeddings,
     load_selection,
     open_shards,
     save_embeddings,
+    save_labels,
 )
 from dinov2_sklearn.cli import _COMMANDS, _parser, main
 from dinov2_sklearn.cli._options import _defaults, given
@@ -72,6 +74,17 @@ DEDUPE = (
     "--quiet"
 )
 ONE_OF_EACH = "select --embeddings all.npz --output one.csv --n 2 --dedupe 0.99 --json"
+NEXT_ROUND = (
+    "select --embeddings all.npz --output next.csv --n 2 --labels labels.csv --prove --json"
+)
+AUDIT = (
+    "audit --embeddings all.npz --labels labels.csv --output suspects.csv --n 3 --n-neighbors 2 "
+    "--min-similarity 0.999 --root . --contact-sheet suspects.jpg --force --json --quiet"
+)
+LABEL_REPORT = (
+    "report --embeddings all.npz --labels labels.csv --curve curve.png --seed 1 --root . --json "
+    "--quiet"
+)
 PATCHES = (
     "patches --images photos --pattern *.png --output attention --model {model} --revision main "
     "--crop-mode pad --bands 3,2,1 --value-range 0,4095 --max-pixels none --truncated accept "
@@ -92,6 +105,9 @@ ALL = [
     GROUPS,
     DEDUPE,
     ONE_OF_EACH,
+    NEXT_ROUND,
+    AUDIT,
+    LABEL_REPORT,
     PATCHES,
     ROLLOUT,
     PCA,
@@ -198,6 +214,42 @@ def test_a_round_of_work(desk, run):
     with_images = Path("map.html").stat().st_size
     run(PAGE.replace("--show-images", ""))
     assert Path("map.html").stat().st_size < with_images - 5000
+
+
+def test_a_round_with_labels(desk, run):
+    draw = np.random.default_rng(0)
+    paths = [f"photos/{name}.jpg" for name in range(40)]
+    truth = np.arange(40) % 2
+    rows = draw.normal(size=(40, 4)) + 6 * np.eye(4)[truth]
+    save_embeddings("all.npz", rows, paths, model_name="model")
+    for path in paths:
+        Image.new("RGB", (8, 8)).save(path)
+    labelled = np.arange(24)
+    y = np.where(np.arange(40) < 24, np.array(["wren", "robin"])[truth], None)
+    y[6] = "robin"
+    save_labels("labels.csv", paths, y)
+    found = run(NEXT_ROUND)
+    assert found["n_excluded"] == 24
+    assert not {paths[row] for row in labelled} & set(found["picks"])
+    sampler = DiversitySampler(2, strategy="coverage")
+    picks = sampler.select(rows, preselected=labelled, weights=label_uncertainty(rows, y))
+    assert found["picks"] == [paths[row] for row in picks]
+    found = run(AUDIT)
+    assert found["suspects"][0] == paths[6]
+    assert Path("suspects.csv").read_text().splitlines()[1].startswith(f"{paths[6]},robin,wren,0.")
+    assert len(found["suspects"]) == 3
+    found = run(AUDIT.replace("--n 3 ", ""))
+    assert found["suspects"][0] == paths[6]
+    assert len(found["suspects"]) == found["n_differ"] < 6
+    with Image.open("suspects.jpg") as sheet:
+        assert sheet.width > 50
+    found = run(LABEL_REPORT)
+    assert found["accuracy"] > 0.9
+    assert found["labels"] == {"robin": 13, "wren": 11}
+    with Image.open("curve.png") as picture:
+        assert picture.width > 300
+    save_labels("labels.csv", paths[:3], ["wren"] * 3)
+    assert "All labels are 'wren'" in run(NEXT_ROUND.replace("--json", ""))
 
 
 def test_pictures_of_attention(desk, run):
