@@ -34,6 +34,7 @@ cache = "../build/embedding-cache"  # shared with the other notebooks
 paths = list_images(folder)
 
 # %%
+import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -49,6 +50,7 @@ from dinov2_sklearn import (
     label_uncertainty,
 )
 
+warnings.filterwarnings("ignore", "The number of unique classes")  # few labels
 plt.rcParams.update({"figure.dpi": 110, "axes.spines.top": False, "axes.spines.right": False})
 embeddings = DINOv2Transformer(model, embedding_cache=cache).fit_transform(paths)
 truth = np.array([Path(path).parent.name for path in paths])
@@ -115,7 +117,7 @@ quality, suggested = label_quality(embeddings, given)
 suspects = np.argsort(quality)[: len(wrong)]
 for row in suspects:
     mark = "wrong" if row in wrong else "right"
-    print(f"{quality[row]:.2f}  {given[row]!r:24} rather {suggested[row]!r:24} {mark} in truth")
+    print(f"{quality[row]:.2f}  {given[row]:15} rather {suggested[row]:15} {mark} in truth")
 contact_sheet(paths[suspects], title="The most suspect labels")
 
 # %% [markdown]

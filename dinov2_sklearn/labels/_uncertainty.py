@@ -1,5 +1,6 @@
 """How unsure a classifier is of each row, given the labels so far."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -143,7 +144,10 @@ class _ScaledLogisticRegression(ClassifierMixin, BaseEstimator):
     def fit(self, X: NDArray, y: NDArray) -> "_ScaledLogisticRegression":
         if not hasattr(self, "_shift"):
             self.learn_scale(X)
-        self._model = LogisticRegression(C=self._C, max_iter=1000).fit(self._scaled(X), y)
+        with warnings.catch_warnings():
+            # Of first rounds, that have nearly as many classes as labels.
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+            self._model = LogisticRegression(C=self._C, max_iter=1000).fit(self._scaled(X), y)
         self.classes_ = self._model.classes_
         return self
 

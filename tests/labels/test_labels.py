@@ -99,6 +99,14 @@ def test_a_few_labels_do_not_make_everything_certain(digits, first_round):
     np.testing.assert_allclose(scaled, weights, atol=2e-2)
 
 
+def test_a_first_round_with_a_label_a_class_warns_of_nothing(digits):
+    X, truth = digits
+    y = np.full(len(truth), -1)
+    first = np.unique(truth, return_index=True)[1]
+    y[first] = truth[first]
+    assert label_uncertainty(X, y).max() > 0.5
+
+
 def test_uncertain_rows_are_those_that_come_out_wrong(digits, first_round):
     X, truth = digits
     picks, y = first_round
