@@ -240,7 +240,7 @@ class LabelQuality(VersionedMixin, BaseEstimator):
                 first = far.argmax(axis=1)
                 # All after the first are farther.
                 place = first[:, None] + np.arange(k)
-                there = (place < n_found) & far.any(axis=1)[:, None]
+                there = (place < n_found) & far.any(axis=1, keepdims=True)
                 place = np.minimum(place, n_found - 1)
                 found = np.take_along_axis(indices, place, axis=1)
                 voters[some] = np.where(there, found, -1)
