@@ -1,7 +1,7 @@
 """From folders of images to DINOv2 embeddings, a map, and a diverse subset worth labelling.
 
-Names are loaded on first use, so that ``import dinov2_sklearn`` imports neither torch, nor umap,
-nor matplotlib.
+Names are loaded on first use, so that ``import dinov2_sklearn`` imports neither torch nor
+matplotlib.
 """
 
 from importlib import import_module

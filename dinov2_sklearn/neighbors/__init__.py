@@ -1,5 +1,6 @@
-"""Rows and their neighbours: the geometry of a metric, and exact searches in blocks."""
+"""Rows and their neighbours: the geometry of a metric, and searches in blocks."""
 
+from ._cells import NearNeighbors, knn_in_cells
 from ._distances import (
     absolute_error,
     assign,
@@ -23,10 +24,11 @@ from ._rows import (
     match_rows,
     row_keys,
 )
-from ._threads import for_each
+from ._threads import count_threads, for_each
 from ._validation import check_rows
 
 __all__ = [
+    "NearNeighbors",
     "Pairs",
     "RowSubset",
     "Rows",
@@ -36,6 +38,7 @@ __all__ = [
     "check_finite",
     "check_rows",
     "connected",
+    "count_threads",
     "direction_tolerance",
     "exact_rows",
     "find_pairs",
@@ -43,6 +46,7 @@ __all__ = [
     "first_occurrences",
     "for_each",
     "knn",
+    "knn_in_cells",
     "map_blocks",
     "match_rows",
     "nearest",

@@ -305,7 +305,7 @@ class _Best:
         self.sq_distances[touched] = sq_distances[order][first]
 
 
-def assign(X: Rows, centers: NDArray) -> NDArray:
+def assign(X: Rows, centers: NDArray, n_jobs: int | None = None) -> NDArray[np.intp]:
     """Label each row with the nearest of `centers`, or with another that is as near to rounding.
 
     One matrix product a block: where exactness matters, use `nearest`.
@@ -313,11 +313,15 @@ def assign(X: Rows, centers: NDArray) -> NDArray:
     shift = centers.mean(axis=0, dtype=np.float64).astype(centers.dtype)
     centred = centers - shift
     norms = np.einsum("ij,ij->i", centred, centred)
+    doubled = -2 * centred.T
     labels = np.empty(len(X), dtype=np.intp)
-    for rows in row_blocks(len(X), max(len(centers), X.shape[1])):
-        table = (X[rows] - shift) @ (-2 * centred.T)
+
+    def label(rows: slice) -> None:
+        table = (X[rows] - shift) @ doubled
         table += norms
         labels[rows] = table.argmin(axis=1)
+
+    for_each(label, row_blocks(len(X), max(len(centers), X.shape[1])), n_jobs)
     return labels
 
 

@@ -5,9 +5,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from sklearn.utils import gen_batches
+from threadpoolctl import threadpool_limits
 
 from ._forest import connected
 from ._geometry import Rows, RowSubset, UnitRows, columns_of, exact_rows, row_blocks
+from ._threads import for_each
 
 __all__ = [
     "BLOCK_ROWS",
@@ -48,7 +51,7 @@ def check_finite(rows: NDArray, name: str) -> None:
 def map_blocks(
     function: Callable[[NDArray], NDArray], rows: NDArray, n_columns: int
 ) -> NDArray[np.float32]:
-    """Apply `function` to `rows` in blocks of one fixed shape.
+    """Apply `function` to `rows` in blocks of one fixed shape, each in one thread.
 
     A matrix product picks its kernel, and with it the order of its sums, by the shape of its
     operands. Blocks of one shape send a row through the same arithmetic whether it comes alone or
@@ -67,12 +70,20 @@ def map_blocks(
     ndarray of shape (n_rows, n_columns), float32
     """
     result = np.empty((len(rows), n_columns), dtype=np.float32)
-    block = np.zeros((BLOCK_ROWS, rows.shape[1]), dtype=rows.dtype)
-    for start in range(0, len(rows), BLOCK_ROWS):
-        part = rows[start : start + BLOCK_ROWS]
-        block[: len(part)] = part
-        block[len(part) :] = 0
-        result[start : start + len(part)] = function(block)[: len(part)]
+
+    def apply(part: slice) -> None:
+        block = np.zeros((BLOCK_ROWS, rows.shape[1]), dtype=rows.dtype)
+        n_rows = part.stop - part.start
+        block[:n_rows] = rows[part]
+        result[part] = function(block)[:n_rows]
+
+    parts = list(gen_batches(len(rows), BLOCK_ROWS))
+    if len(parts) > 1:
+        for_each(apply, parts)
+    else:
+        with threadpool_limits(limits=1):
+            for part in parts:
+                apply(part)
     return result
 
 

@@ -21,13 +21,19 @@ def count_threads(n_jobs: int | None = None) -> int:
 def for_each(
     function: Callable[[Item], None], items: Sequence[Item], n_jobs: int | None = None
 ) -> None:
-    """Call `function` with every item, in threads that run one matrix product each."""
-    n_threads = min(count_threads(n_jobs), len(items)) if len(items) > 1 else 1
-    if n_threads == 1:
-        for item in items:
-            function(item)
+    """Call `function` with every item, in threads that run one matrix product each.
+
+    So does a single thread: a product that is split among threads may be rounded otherwise.
+    """
+    if len(items) == 1:
+        function(items[0])
         return
+    n_threads = min(count_threads(n_jobs), len(items))
     with threadpool_limits(limits=1):
+        if n_threads <= 1:
+            for item in items:
+                function(item)
+            return
         joblib.Parallel(n_threads, require="sharedmem", batch_size=1)(
             joblib.delayed(function)(item) for item in items
         )

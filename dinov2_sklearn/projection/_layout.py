@@ -1,225 +1,224 @@
-"""From neighbours to a map: the first layout, UMAP's optimisation of it, and where new rows go."""
+"""The layout: points that descend UMAP's objective all at once, the same for any number of threads.
+
+**The objective.** Rows i and j are joined by an edge of weight w_ij, and p_i is the sum of a row's
+weights. With points at distance d on the map, of the similarity ``q(d) = 1 / (1 + a d^(2b))``, ::
+
+    E = 2 sum_(i<j) w_ij (-log q(d_ij)) + 5 sum_(i<j) (p_i + p_j) / (2 n) R(d_ij)
+
+where R is ``-log(1 - q)`` with a slope of at most 4, and softened near 0 as in umap-learn, whose
+1 / d^2 is a 1 / (d^2 + 0.001). This is what umap-learn's sampling of edges and of five negatives
+for each descends in expectation [1]_, but that a negative's weight here is the mean of both ends'.
+
+**The step.** All points move at once, each given where the others were. A point with pulls P_j, of
+sum S, and the push G steps by ::
+
+    sum_j P_j (y_j - y) * alpha / (1 + alpha S)  +  G * alpha / sqrt(1 + alpha S)
+
+The first is the step to where the pulls alone would leave it, were it to feel them along the way:
+the implicit Euler step. Explicit steps of all points at once overshoot and swing as soon as alpha S
+is above 2; these cannot. Pushes are damped less, so that crowds open early. As alpha falls to 0 so
+do both dampings: the layout comes to rest where the gradient of E is 0.
+
+**The negatives.** Pushes are averaged over 32 points of the map, drawn anew for each block of some
+1,000 rows and each pass: an unbiased estimate for each row. Rows share a block by their number of
+neighbours and not by place, so that what they share in noise moves the block as a whole.
+
+**The same bytes.** What a block becomes depends on the last pass, its number and the seed. Who
+computes it does not matter.
+
+References
+----------
+.. [1] Damrich, S. and Hamprecht, F. A. (2021). On UMAP's true loss function. NeurIPS 34.
+"""
 
 import threading
-import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.utils import check_random_state
+from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits
 
-__all__ = [
-    "average_by_distance",
-    "draw_seed",
-    "import_umap",
-    "membership_strengths",
-    "principal_axes",
-    "principal_layout",
-    "refine_positions",
-    "similarity_curve",
-    "umap_layout",
-]
+from ..utils import Progress
 
-# Of placing a new row.
-N_STEPS = 50
-N_NEGATIVES = 64
-FIRST_STEP = 0.25
-REPULSION = 5.0  # negatives drawn for each attraction, as umap does
-LONGEST_PULL = 4.0  # umap clips each component of each force
-N_START = 7
+__all__ = ["LONGEST_PUSH", "N_PUSHES", "default_n_epochs", "optimize_layout"]
 
-# numba's portable threading layer ends the process when two threads enter it at once.
-_UMAP_LOCK = threading.Lock()
+N_NEGATIVES = 32
+N_PUSHES = 5.0  # the weight of pushes: umap-learn draws so many negatives for each edge
+LONGEST_PUSH = 4.0
+SOFTENING = 0.001
+BLOCK_SIZE, BLOCK_ROWS = 2**15, 2048  # edges and rows of a block
+# Forces are looked up by the sign, the exponent and the first 9 bits of the mantissa of a squared
+# distance: they are right to 0.1%, and the same on every processor.
+DROPPED_BITS = 14
 
 
-def draw_seed(random_state: int | np.random.RandomState | None) -> int | None:
-    """Turn a `random_state` parameter into a seed, None where nothing is to be repeated."""
-    if random_state is None:
-        return None
-    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+def default_n_epochs(n_rows: int) -> int:
+    """Say how many passes a layout takes, as umap-learn does."""
+    return 500 if n_rows <= 10_000 else 200
 
 
-class Axes(NamedTuple):
-    """Principal axes of a matrix."""
-
-    mean: NDArray[np.float32]
-    components: NDArray[np.float32]
-    loss: float
-    """The share of the variance that the axes leave out."""
-
-
-def principal_axes(rows: NDArray[np.float32], n_components: int, seed: int | None) -> Axes:
-    """Find the first principal axes, at most as many as the matrix has rows or columns."""
-    # Scaled, so that no square overflows float32.
-    scale = float(np.abs(rows).max()) or 1.0
-    pca = PCA(min(n_components, *rows.shape), random_state=seed)
-    with np.errstate(invalid="ignore", divide="ignore"):  # one row, or all rows alike
-        pca.fit(rows / np.float32(scale))
-    left_out = 1.0 - float(np.sum(pca.explained_variance_ratio_, dtype=np.float64))
-    loss = min(max(left_out, 0.0), 1.0) if np.isfinite(left_out) else 0.0
-    return Axes(pca.mean_ * np.float32(scale), pca.components_, loss)
-
-
-def principal_layout(
-    rows: NDArray[np.float32], n_components: int, seed: int | None
-) -> NDArray[np.float32]:
-    """Lay rows out on their first principal axes, the largest coordinate scaled to 10."""
-    axes = principal_axes(rows, n_components, seed)
-    scale = float(np.abs(rows).max()) or 1.0
-    scores = ((rows.astype(np.float64) - axes.mean) / scale) @ axes.components.T
-    layout = np.zeros((len(rows), n_components))
-    layout[:, : scores.shape[1]] = scores
-    largest = np.abs(layout).max()
-    if largest > np.finfo(np.float32).eps:
-        layout *= 10 / largest
-    else:
-        layout[:] = 0
-    return layout.astype(np.float32)
-
-
-def umap_layout(
-    rows: NDArray[np.float32],
-    neighbors: tuple[NDArray[np.intp], NDArray[np.float64]],
-    n_components: int,
-    *,
+def optimize_layout(
+    graph: csr_array,
+    start: NDArray[np.float32],
     curve: tuple[float, float],
-    n_epochs: int | None,
-    seed: int | None,
-    n_jobs: int | None,
-    verbose: bool,
+    *,
+    n_epochs: int,
+    seed: int,
+    n_threads: int = 1,
+    progress: Progress | None = None,
 ) -> NDArray[np.float32]:
-    """Optimise UMAP's layout of `rows`, given each row's neighbours, itself first.
+    """Descend the objective from a start; see the head of this module.
 
-    The principal layout is the start: it needs no eigensolver on a graph, which fails on small
-    graphs and takes long on large ones, and on the data measured it ends as well.
-
-    There are at least 3 rows, and from 2 to n_rows - 1 neighbours. `curve` is UMAP's ``a`` and
-    ``b``, see `similarity_curve`. Without a seed it runs in `n_jobs` threads, all with None, and no
-    two such runs end alike.
+    The graph is symmetric with an empty diagonal, the start of shape (n_rows, n_components), and
+    `curve` UMAP's ``a`` and ``b``.
     """
-    start = principal_layout(rows, n_components, seed)
-    # Separates equal points, and gives an axis without extent one.
-    start += np.random.RandomState(seed).normal(0, 1e-4, start.shape).astype(np.float32)
-    indices, distances = neighbors
-    with _UMAP_LOCK:
-        umap = import_umap()
-        model = umap.UMAP(
-            n_components=int(n_components),
-            n_neighbors=indices.shape[1],
-            metric="euclidean",
-            a=curve[0],
-            b=curve[1],
-            init=start,
-            n_epochs=None if n_epochs is None else int(n_epochs),
-            random_state=seed,
-            n_jobs=1 if seed is not None else _n_threads(n_jobs),
-            precomputed_knn=(indices.astype(np.int32), distances.astype(np.float32)),
-            tqdm_kwds={"disable": not verbose},
+    order = np.argsort(np.diff(graph.indptr), kind="stable")
+    layout = _Layout(graph, order, _force_tables(*curve), seed)
+    points = np.ascontiguousarray(start[order].T, dtype=np.float32)
+    moved = np.empty_like(points)
+    blocks = range(len(layout.blocks))
+    n_threads = min(n_threads, len(blocks))
+    with threadpool_limits(limits=1), ThreadPoolExecutor(n_threads) as pool:
+        run: Callable = map if n_threads == 1 else pool.map
+        for epoch in range(n_epochs):
+            alpha = np.float32(1 - epoch / n_epochs)
+            args = (points, moved, alpha, epoch)
+            list(run(lambda block, args=args: layout.step(block, *args), blocks))
+            points, moved = moved, points
+            if progress is not None:
+                progress.update()
+    placed = np.empty_like(start)
+    placed[order] = points.T
+    return placed
+
+
+class _Forces(NamedTuple):
+    """Forces by squared distance: what an offset is multiplied with."""
+
+    pull: NDArray[np.float32]
+    push: NDArray[np.float32]
+
+
+def _force_tables(a: float, b: float) -> _Forces:
+    bits = np.arange(2 ** (31 - DROPPED_BITS), dtype=np.int32) << DROPPED_BITS
+    # The middle of all numbers that begin with these bits; from infinity on there are none.
+    middles = (bits | 1 << (DROPPED_BITS - 1))[: np.float32(np.inf).view(np.int32) >> DROPPED_BITS]
+    squared = middles.view(np.float32).astype(np.float64)
+    pull = 4 * a * b * squared ** (b - 1) / (1 + a * squared**b)
+    push = 2 * b / ((SOFTENING + squared) * (1 + a * squared**b))
+    push = np.minimum(push, LONGEST_PUSH / np.sqrt(squared))
+    return _Forces(pull.astype(np.float32), push.astype(np.float32))
+
+
+class _Block(NamedTuple):
+    rows: slice
+    """Which rows, by their places in the order of the layout."""
+    neighbors: NDArray[np.intp]
+    """(most_neighbors, n_rows); the row itself, which does not pull, where it has fewer."""
+    weights: NDArray[np.float32]
+
+
+class _Layout:
+    """The graph, cut into blocks of rows with about as many neighbours each."""
+
+    def __init__(
+        self, graph: csr_array, order: NDArray[np.intp], forces: _Forces, seed: int
+    ) -> None:
+        self._forces = forces
+        self._seed = seed
+        self._n_rows = len(order)
+        # Half of each row's share in the weight of a push.
+        self._masses = (graph.sum(axis=1)[order] * (N_PUSHES / N_NEGATIVES / 2)).astype(np.float32)
+        self.blocks = list(_cut(graph, order))
+        self._size = max(
+            max(block.weights.size, N_NEGATIVES * block.weights.shape[1]) for block in self.blocks
         )
-        with warnings.catch_warnings():
-            # umap says that its own transform will not work; ours takes its place.
-            warnings.filterwarnings("ignore", message="precomputed_knn", category=UserWarning)
-            return np.ascontiguousarray(model.fit(rows).embedding_, dtype=np.float32)
+        self._of_thread = threading.local()
+
+    def step(
+        self,
+        number: int,
+        points: NDArray[np.float32],
+        moved: NDArray[np.float32],
+        alpha: np.float32,
+        epoch: int,
+    ) -> None:
+        """Move the rows of a block."""
+        block = self.blocks[number]
+        own = points[:, block.rows]
+        offsets, force = self._weigh(points, block.neighbors, own, self._forces.pull)
+        force *= block.weights
+        damping = 1 / (1 + alpha * force.sum(axis=0))
+        pull = _sum_along(offsets, force)
+        key = [self._seed, (epoch << 32) + number]
+        draw = np.random.Generator(np.random.Philox(key=key))
+        negatives = draw.integers(0, self._n_rows, size=(N_NEGATIVES, 1))
+        offsets, force = self._weigh(points, negatives, own, self._forces.push)
+        force *= self._masses[block.rows] + self._masses[negatives]
+        push = _sum_along(offsets, force)
+        moved[:, block.rows] = own + alpha * (damping * pull - np.sqrt(damping) * push)
+
+    def _weigh(
+        self,
+        points: NDArray[np.float32],
+        others: NDArray[np.intp],
+        own: NDArray[np.float32],
+        table: NDArray[np.float32],
+    ) -> tuple[list[NDArray[np.float32]], NDArray[np.float32]]:
+        """Return offsets to other points, one coordinate after the other, and their forces."""
+        shape = (len(others), own.shape[1])
+        offsets, squared, force, places = self._buffers(len(points), shape)
+        for coordinate, offset in enumerate(offsets):
+            if others.shape == shape:
+                np.take(points[coordinate], others, out=offset, mode="clip")
+                offset -= own[coordinate]
+            else:
+                np.subtract(points[coordinate][others], own[coordinate], out=offset)
+            np.multiply(offset, offset, out=force if coordinate else squared)
+            if coordinate:
+                squared += force
+        np.right_shift(squared.view(np.int32), DROPPED_BITS, out=places, casting="unsafe")
+        np.take(table, places, out=force, mode="clip")
+        return offsets, force
+
+    def _buffers(self, n_components: int, shape: tuple[int, int]) -> tuple:
+        """Return room for one pass over a block, the same for every block of a thread."""
+        local = self._of_thread
+        if not hasattr(local, "floats"):
+            local.floats = np.empty((n_components + 2, self._size), dtype=np.float32)
+            local.places = np.empty(self._size, dtype=np.intp)
+        size = shape[0] * shape[1]
+        floats = [buffer[:size].reshape(shape) for buffer in local.floats]
+        return floats[:-2], floats[-2], floats[-1], local.places[:size].reshape(shape)
 
 
-def similarity_curve(min_dist: float) -> tuple[float, float]:
-    """Fit UMAP's ``1 / (1 + a * d ** (2 * b))`` to a curve that is flat up to `min_dist`."""
-    with _UMAP_LOCK:
-        a, b = import_umap().umap_.find_ab_params(1.0, float(min_dist))
-    return float(a), float(b)
+def _sum_along(
+    offsets: list[NDArray[np.float32]], force: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    total = np.empty((len(offsets), force.shape[1]), dtype=np.float32)
+    for offset, out in zip(offsets, total, strict=True):
+        offset *= force
+        offset.sum(axis=0, out=out)
+    return total
 
 
-def import_umap():
-    with warnings.catch_warnings():
-        # Its optional parts warn when tensorflow or notebook widgets are not installed.
-        warnings.simplefilter("ignore")
-        import umap
-    return umap
-
-
-def _n_threads(n_jobs: int | None) -> int:
-    from numba import config
-
-    wanted = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
-    return max(1, min(wanted, int(vars(config)["NUMBA_NUM_THREADS"])))
-
-
-def membership_strengths(distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn distances to neighbours into UMAP's membership strengths.
-
-    Each row's strengths are ``exp(-d / sigma)``, with sigma such that those of all neighbours but
-    the nearest sum to ``log2(n_neighbors)``. As in umap for new rows, the nearest neighbour's
-    distance is not taken off.
-
-    Distances are of shape (n_rows, n_neighbors), ascending, of at least 2 neighbours; strengths are
-    from 0 to 1.
-    """
-    target = np.log2(distances.shape[1])
-    low = np.zeros(len(distances))
-    high = np.full(len(distances), np.inf)
-    sigma = np.ones(len(distances))
-    for _ in range(64):
-        total = np.exp(-distances[:, 1:] / sigma[:, None]).sum(axis=1)
-        too_wide = total > target
-        high = np.where(too_wide, sigma, high)
-        low = np.where(too_wide, low, sigma)
-        sigma = np.where(np.isinf(high), 2 * sigma, (low + high) / 2)
-    sigma = np.maximum(sigma, 1e-3 * distances.mean(axis=1))
-    return np.exp(-distances / np.maximum(sigma, np.finfo(float).tiny)[:, None])
-
-
-def average_by_distance(
-    points: NDArray[np.float64], distances: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Average the points of each row's neighbours, weighted by inverse distance."""
-    nearest = np.maximum(distances[:, :1], np.finfo(float).tiny)
-    weights = nearest / np.maximum(distances, nearest)
-    return (weights[:, :, None] * points).sum(axis=1) / weights.sum(axis=1)[:, None]
-
-
-def refine_positions(
-    points: NDArray[np.float64],
-    strengths: NDArray[np.float64],
-    anchors: NDArray[np.float32],
-    a: float,
-    b: float,
-) -> NDArray[np.float64]:
-    """Place rows by UMAP's objective, each row for itself.
-
-    A row starts at the component-wise median of its nearest neighbours' points and then descends
-    UMAP's cross-entropy with those points fixed. The repelling term is averaged over
-    `N_NEGATIVES` anchors, others at each step but the same for every row and every call, so that
-    the result is a function of the row alone.
-
-    Points are of shape (n_rows, n_neighbors, n_components), nearest first, strengths of shape
-    (n_rows, n_neighbors), and anchors, the fitted map, of shape (n_anchors, n_components). The
-    map's similarity at distance d is ``1 / (1 + a * d ** (2 * b))``.
-    """
-    draw = np.random.RandomState(0)
-    pull = strengths / strengths.max(axis=1, keepdims=True)
-    push = REPULSION * pull.sum(axis=1)
-    # Coordinates first: numpy then sums over them, and over neighbours, along whole rows.
-    attractors = np.ascontiguousarray(points.transpose(2, 0, 1))
-    position = np.median(attractors[:, :, :N_START], axis=2)
-    for step in range(N_STEPS):
-        negatives = anchors[draw.randint(len(anchors), size=N_NEGATIVES)].T.astype(np.float64)
-        force = (pull * _attraction(position[:, :, None] - attractors, a, b)).sum(axis=2)
-        force += push * _repulsion(position[:, :, None] - negatives[:, None, :], a, b).mean(axis=2)
-        position = position + FIRST_STEP * (1 - step / N_STEPS) * force
-    return position.T
-
-
-def _attraction(offsets: NDArray[np.float64], a: float, b: float) -> NDArray[np.float64]:
-    squared = (offsets * offsets).sum(axis=0)
-    # b - 1 may be negative; at distance 0 the offset itself is 0 and so is the force.
-    power = np.maximum(squared, np.finfo(float).tiny) ** (b - 1)
-    scale = -2 * a * b * power / (a * power * squared + 1)
-    return np.clip(scale * offsets, -LONGEST_PULL, LONGEST_PULL)
-
-
-def _repulsion(offsets: NDArray[np.float64], a: float, b: float) -> NDArray[np.float64]:
-    squared = (offsets * offsets).sum(axis=0)
-    scale = 2 * b / ((0.001 + squared) * (a * squared**b + 1))
-    return np.clip(scale * offsets, -LONGEST_PULL, LONGEST_PULL)
+def _cut(graph: csr_array, order: NDArray[np.intp]) -> Iterator[_Block]:
+    """Cut rows, in ascending order of their degrees, into blocks; pad the neighbours of each."""
+    starts, degrees = graph.indptr[:-1][order], np.diff(graph.indptr)[order]
+    place = np.empty(len(order), dtype=np.intp)
+    place[order] = np.arange(len(order))
+    start = 0
+    while start < len(order):
+        stop = min(len(order), start + BLOCK_ROWS)
+        ahead = np.arange(1, stop - start + 1) * degrees[start:stop]
+        stop = start + max(1, int(np.searchsorted(ahead, BLOCK_SIZE, side="right")))
+        rank = np.arange(degrees[stop - 1])[:, None]
+        is_edge = rank < degrees[start:stop]
+        edge = np.where(is_edge, starts[start:stop] + rank, 0)
+        neighbors = np.where(is_edge, place[graph.indices[edge]], np.arange(start, stop))
+        weights = np.where(is_edge, graph.data[edge], np.float32(0))
+        yield _Block(slice(start, stop), neighbors, weights)
+        start = stop

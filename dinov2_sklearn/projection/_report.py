@@ -1,4 +1,4 @@
-"""How well a map keeps neighbours."""
+"""How well a map keeps neighbours, and the arrangement of what is far apart."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,13 +8,14 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, check_random_state, gen_batches
 from sklearn.utils.validation import check_array
 
-from ..neighbors import UnitRows, check_finite, knn
+from ..neighbors import UnitRows, check_finite, knn, pair_sq_distances, row_blocks
 from ..utils import check_int
 
 __all__ = ["ProjectionReport", "projection_report"]
 
 FEWEST_ROWS = 3
 BATCH_SIZE = 2**24  # distances held at a time: 64 MB
+TRIPLETS = 5  # a judged row
 METRICS = ("cosine", "euclidean")
 
 
@@ -36,6 +37,10 @@ class ProjectionReport:
         From 0 to 1: how near, by their embeddings, a point's neighbours on the map are.
     neighbor_recall : float
         Share of a row's neighbours by embedding that are its neighbours on the map too.
+    triplet_accuracy : float
+        Share of random triplets of rows of which the second and the third are in the same order of
+        distance from the first on the map as by their embeddings: 0.5 is chance. It tells how much
+        of the large arrangement is kept, where the other two are about neighbours.
     """
 
     n_rows: int
@@ -44,6 +49,7 @@ class ProjectionReport:
     metric: str
     trustworthiness: float
     neighbor_recall: float
+    triplet_accuracy: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as a plain dict.
@@ -62,6 +68,7 @@ class ProjectionReport:
                 f"{self.metric} distance",
                 f"trustworthiness   {self.trustworthiness:.4f}",
                 f"neighbour recall  {self.neighbor_recall:.4f}",
+                f"triplet accuracy  {self.triplet_accuracy:.4f}",
             ]
         )
 
@@ -75,7 +82,7 @@ def projection_report(
     max_rows: int = 2000,
     random_state: int | np.random.RandomState | None = 42,
 ) -> ProjectionReport:
-    """Measure how well a map keeps the neighbours of the rows that it shows.
+    """Measure how well a map keeps the neighbours and the arrangement of its rows.
 
     Parameters
     ----------
@@ -96,7 +103,7 @@ def projection_report(
         With more rows than this, so many random ones are judged, each still among all rows.
 
     random_state : int, RandomState instance or None, default=42
-        Chooses the rows to judge.
+        Chooses the rows to judge, and the triplets.
 
     Returns
     -------
@@ -115,7 +122,8 @@ def projection_report(
     Notes
     -----
     Trustworthiness is that of Venna and Kaski [1]_. Equally far rows share the best of their
-    ranks, so that copies of a row can stand for each other.
+    ranks, so that copies of a row can stand for each other. Triplets are five random pairs of other
+    rows for each judged row, after Wang et al. [2]_.
 
     The cost is that of ``min(max_rows, n_rows) * n_rows`` distances, computed in batches with
     memory linear in the rows.
@@ -124,6 +132,8 @@ def projection_report(
     ----------
     .. [1] Venna, J. and Kaski, S. (2001). Neighborhood preservation in nonlinear projection
        methods: an experimental study. ICANN 2001.
+    .. [2] Wang, Y., Huang, H., Rudin, C. and Shaposhnik, Y. (2021). Understanding how dimension
+       reduction tools work. JMLR 22 (201).
 
     Examples
     --------
@@ -134,6 +144,7 @@ def projection_report(
     1797 of 1797 rows judged, 15 neighbours, euclidean distance
     trustworthiness   0.68...
     neighbour recall  0.05...
+    triplet accuracy  0.6...
     """
     rows, points = (
         check_array(array, dtype=np.float32, ensure_all_finite=False, input_name=name)
@@ -144,9 +155,10 @@ def projection_report(
     check_finite(points, "coordinates")
     _check_options(len(rows), n_neighbors, metric, max_rows)
     k = min(int(n_neighbors), (len(rows) - 1) // 2)
+    draw = check_random_state(random_state)
     judged = np.arange(len(rows))
     if len(rows) > max_rows:
-        judged = check_random_state(random_state).choice(len(rows), int(max_rows), replace=False)
+        judged = draw.choice(len(rows), int(max_rows), replace=False)
     if metric == "cosine":
         rows = UnitRows(rows)[:]
     ranks = _ranks(rows, points, judged, k)
@@ -158,6 +170,7 @@ def projection_report(
         metric=metric,
         trustworthiness=float(1 - np.maximum(ranks - k, 0).sum(axis=1).mean() / worst),
         neighbor_recall=float((ranks <= k).mean()),
+        triplet_accuracy=_triplet_accuracy(rows, points, judged, draw),
     )
 
 
@@ -179,6 +192,30 @@ def _ranks(
             bounds = far[i, neighbors[neighbors != query][:k]] - tie
             ranks[batch.start + i] = 1 + np.count_nonzero(far[i] < bounds[:, None], axis=1)
     return ranks
+
+
+def _triplet_accuracy(
+    rows: NDArray[np.float32],
+    points: NDArray[np.float32],
+    judged: NDArray[np.intp],
+    draw: np.random.RandomState,
+) -> float:
+    """Compare the order of two random rows' distances from a third, and on the map."""
+    first = np.repeat(judged, TRIPLETS)
+    # Steps around the circle of all rows: neither the row itself nor the same row twice.
+    near = draw.randint(1, len(rows), size=len(first))
+    far = 1 + (near - 1 + draw.randint(1, len(rows) - 1, size=len(first))) % (len(rows) - 1)
+    orders = []
+    for places in (rows, points):
+        orders.append(np.empty(len(first)))
+        for part in row_blocks(len(first), places.shape[1]):
+            own = places[first[part]]
+            second, third = (
+                pair_sq_distances(own, places[(first[part] + step[part]) % len(rows)])
+                for step in (near, far)
+            )
+            orders[-1][part] = np.sign(second - third)
+    return float((orders[0] == orders[1]).mean())
 
 
 def _check_options(n_rows: int, n_neighbors: Any, metric: Any, max_rows: Any) -> None:

@@ -8,16 +8,23 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import HDBSCAN, KMeans
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..utils import check_int
 from ._display import ProjectionDisplay
-from ._layout import draw_seed
 from ._report import ProjectionReport, projection_report
 
-__all__ = ["MapViewsMixin"]
+__all__ = ["MapViewsMixin", "draw_seed"]
 
 SMALLEST_CLUSTER = 5
+
+
+def draw_seed(random_state: int | np.random.RandomState | None) -> int:
+    """Turn a `random_state` parameter into a seed, another at each call for None."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(np.iinfo(np.int32).max))
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
 class MapViewsMixin:
@@ -66,8 +73,8 @@ class MapViewsMixin:
         Returns
         -------
         report : ProjectionReport
-            Trustworthiness and neighbour recall. Of more than 2,000 rows, so many are judged,
-            each among all rows; `projection_report` has more options.
+            Trustworthiness, neighbour recall and triplet accuracy. Of more than 2,000 rows, so many
+            are judged, each among all rows; `projection_report` has more options.
         """
         points = self.transform(X)
         return projection_report(X, points, n_neighbors=n_neighbors, metric=self.metric)
@@ -150,7 +157,7 @@ class MapViewsMixin:
 
 
 def _cluster_points(
-    points: NDArray[np.float32], n_clusters: int, method: str, seed: int | None
+    points: NDArray[np.float32], n_clusters: int, method: str, seed: int
 ) -> NDArray[np.intp]:
     check_int("n_clusters", n_clusters)
     if method == "kmeans":

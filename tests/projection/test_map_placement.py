@@ -2,36 +2,14 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-from dinov2_sklearn.projection._layout import (
+from dinov2_sklearn.projection._placement import (
     _attraction,
     _repulsion,
     average_by_distance,
-    import_umap,
-    membership_strengths,
     refine_positions,
 )
 
 A, B = 1.577, 0.895  # min_dist = 0.1
-
-
-@pytest.mark.parametrize("n_neighbors", [2, 5, 15])
-def test_membership_strengths_are_those_of_umap(n_neighbors):
-    umap_ = import_umap().umap_
-    distances = np.sort(np.random.default_rng(0).gamma(2, size=(50, n_neighbors)), axis=1)
-    strengths = membership_strengths(distances)
-    as_float32 = distances.astype(np.float32)
-    sigmas, rhos = umap_.smooth_knn_dist(as_float32, float(n_neighbors), local_connectivity=0.0)
-    indices = np.tile(np.arange(n_neighbors), (50, 1))
-    _, _, expected, _ = umap_.compute_membership_strengths(
-        indices, as_float32, sigmas, rhos, bipartite=True
-    )
-    np.testing.assert_allclose(strengths.ravel(), expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("distances", [[0.0, 0, 0], [0, 1, 1], [1e-300, 1e-300, 1e300]])
-def test_membership_strengths_of_extreme_distances_are_in_range(distances):
-    strengths = membership_strengths(np.array([distances]))
-    assert ((strengths >= 0) & (strengths <= 1)).all()
 
 
 @pytest.mark.parametrize("n_components", [1, 2, 3])

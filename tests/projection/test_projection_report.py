@@ -31,9 +31,25 @@ def test_it_agrees_with_scikit_learn(metric, n_neighbors):
 def test_a_map_that_keeps_everything_is_perfect_copies_included():
     points = np.repeat(np.random.default_rng(0).normal(size=(40, 2)), 10, axis=0)
     report = projection_report(points, points, metric="euclidean")
-    assert report.trustworthiness == report.neighbor_recall == 1
+    assert report.trustworthiness == report.neighbor_recall == report.triplet_accuracy == 1
     constant = projection_report(np.ones((50, 3)), np.zeros((50, 2)))
     assert constant.trustworthiness == constant.neighbor_recall == 1
+    assert constant.triplet_accuracy == 1
+
+
+def test_triplets_tell_a_shuffled_map_from_a_true_one():
+    X = np.random.default_rng(0).normal(size=(900, 3))
+    kept, shuffled = (projection_report(X, points, metric="euclidean") for points in (X, X[::-1]))
+    assert kept.triplet_accuracy == 1
+    assert shuffled.triplet_accuracy == pytest.approx(0.5, abs=0.05)
+    blurred = X + 0.5 * np.random.default_rng(1).normal(size=X.shape)
+    some = projection_report(X, blurred, metric="euclidean", max_rows=300).triplet_accuracy
+    i, j, k = np.random.default_rng(2).integers(0, 900, (3, 50_000))
+
+    def is_nearer(A):
+        return np.linalg.norm(A[i] - A[j], axis=1) < np.linalg.norm(A[i] - A[k], axis=1)
+
+    assert some == pytest.approx((is_nearer(X) == is_nearer(blurred)).mean(), abs=0.03)
 
 
 def test_a_sample_is_judged_among_all_rows():

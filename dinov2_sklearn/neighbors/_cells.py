@@ -1,0 +1,223 @@
+"""Nearest rows, nearly all of them: a row is compared with the rows of the cells around it alone.
+
+This is the inverted file of similarity search [1]_, made for the neighbours of all rows at once:
+queries come in chunks that lie together, so that a cell meets many of them in one product.
+
+References
+----------
+.. [1] Sivic, J. and Zisserman, A. (2003). Video Google: a text retrieval approach to object
+   matching in videos. ICCV 2003.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import gen_batches
+
+from ._distances import assign, knn, pair_sq_distances
+from ._geometry import row_blocks
+from ._threads import for_each
+
+__all__ = ["NearNeighbors", "knn_in_cells"]
+
+_CELLS_PER_ROOT = 2  # cells for each unit of the square root of the number of rows
+_TRAIN_ROWS = 32  # rows of each cell that k-means sees
+_N_ITER = 5
+_JUDGED = 512  # rows whose true neighbours are looked for
+# Rows kept until differences have settled the distances, beyond those asked for.
+_MARGIN = 2
+_CHUNK = 2048
+
+
+class NearNeighbors(NamedTuple):
+    """What `knn_in_cells` finds."""
+
+    indices: NDArray[np.intp]
+    sq_distances: NDArray[np.float64]
+    recall: float
+    """Share of the true neighbours that were found, of a sample of rows."""
+
+
+def knn_in_cells(
+    X: NDArray[np.float32],
+    n_neighbors: int,
+    *,
+    recall: float = 0.995,
+    include_self: bool = False,
+    n_jobs: int | None = None,
+) -> NearNeighbors:
+    """Find nearly all of the nearest rows of every row, without comparing all pairs.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), float32
+        Distinct rows, more than `n_neighbors`.
+    n_neighbors : int
+        Rows to find for each.
+    recall : float, default=0.995
+        Share of the true neighbours to find. Of a sample of rows the neighbours are looked for
+        among all; so many cells are then looked into as hold this share of them.
+    include_self : bool, default=False
+        Whether a row comes first among its own neighbours.
+    n_jobs : int, default=None
+        Threads; the result is the same for any number of them.
+
+    Returns
+    -------
+    found : NearNeighbors
+        Indices and squared distances as `knn` returns them, and the recall reached.
+
+    Notes
+    -----
+    Time is about n^1.5 d, times the cells that a row looks into: few where rows lie in groups, and
+    nearly all, as in `knn`, where rows have no neighbourhoods to speak of.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dinov2_sklearn.neighbors import knn_in_cells
+    >>> X = np.random.default_rng(0).normal(size=(1000, 2)).astype(np.float32)
+    >>> found = knn_in_cells(X, 5)
+    >>> found.indices.shape, found.recall > 0.99
+    ((1000, 5), True)
+    """
+    n_found = n_neighbors + 1  # a row finds itself
+    cells = _Cells(X, n_jobs)
+    judged = np.sort(np.random.RandomState(0).permutation(len(X))[:_JUDGED])
+    true, true_sq_distances = knn(X, n_found, queries=X[judged])
+    n_probes = cells.count_probes(judged, true, n_found, recall)
+    indices = np.empty((len(X), n_found), dtype=np.intp)
+    sq_distances = np.empty((len(X), n_found))
+
+    def search(chunk: slice) -> None:
+        rows = cells.order[chunk]
+        indices[rows], sq_distances[rows] = cells.nearest(chunk, n_found, n_probes)
+
+    for_each(search, list(gen_batches(len(X), _CHUNK)), n_jobs)
+    reached = float((sq_distances[judged] <= true_sq_distances[:, -1:]).mean())
+    first = 0 if include_self else 1
+    last = n_neighbors + first
+    return NearNeighbors(indices[:, first:last], sq_distances[:, first:last], reached)
+
+
+class _Cells:
+    """Rows in the order of their cells, and cells in an order in which those nearby follow."""
+
+    def __init__(self, X: NDArray[np.float32], n_jobs: int | None):
+        self._X = X
+        centers = _train(X, max(1, int(_CELLS_PER_ROOT * len(X) ** 0.5)), n_jobs)
+        centers = centers[_tour(centers)]
+        used, labels = np.unique(assign(X, centers, n_jobs), return_inverse=True)
+        self._labels = labels.reshape(-1)
+        self.order = np.argsort(self._labels, kind="stable")
+        self._starts = np.append(0, np.cumsum(np.bincount(self._labels)))
+        self._shift = centers.mean(axis=0)
+        self._centers = centers[used] - self._shift
+        self._rows = X[self.order] - self._shift
+        self._norms = np.einsum("ij,ij->i", self._rows, self._rows)
+        self._center_norms = np.einsum("ij,ij->i", self._centers, self._centers)
+
+    def count_probes(
+        self, judged: NDArray[np.intp], true: NDArray[np.intp], n_found: int, recall: float
+    ) -> int:
+        """Count the cells that some rows must look into to find their true neighbours."""
+        tables = self._far(self._X[judged] - self._shift)
+        ranks = tables.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
+        needed = np.sort(np.take_along_axis(ranks, self._labels[true], axis=1), axis=None)
+        wanted = int(needed[int(np.ceil(recall * len(needed))) - 1]) + 1
+        # However small the cells are, every row must find as many as it asked for.
+        least = np.searchsorted(np.cumsum(np.sort(np.diff(self._starts))), n_found) + 1
+        return max(wanted, int(least))
+
+    def _far(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Squared distances to all centers, but for what depends on the row alone."""
+        return self._center_norms - 2 * (rows @ self._centers.T)
+
+    def nearest(
+        self, chunk: slice, n_found: int, n_probes: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Find the nearest of some rows, by their places in `order`, themselves first."""
+        n_kept = n_found + _MARGIN
+        query, row, lower = self._candidates(chunk, n_kept, n_probes)
+        by_query = np.lexsort((lower, query))
+        query, row = query[by_query], row[by_query]
+        counts = np.bincount(query)
+        rank = np.arange(len(query)) - (np.cumsum(counts) - counts)[query]
+        query, row, rank = (values[rank < n_kept] for values in (query, row, rank))
+        own = self.order[chunk]
+        indices = np.full((len(own), n_kept), -1, dtype=np.intp)
+        sq_distances = np.full((len(own), n_kept), np.inf)
+        indices[query, rank] = row = self.order[row]
+        for pairs in row_blocks(len(row), self._X.shape[1]):
+            i, j = query[pairs], row[pairs]
+            sq_distances[i, rank[pairs]] = pair_sq_distances(self._X[own[i]], self._X[j])
+        best = np.lexsort((indices, sq_distances, indices != own[:, None]))[:, :n_found]
+        return (
+            np.take_along_axis(indices, best, axis=1),
+            np.take_along_axis(sq_distances, best, axis=1),
+        )
+
+    def _candidates(
+        self, chunk: slice, n_kept: int, n_probes: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+        """Return queries of the chunk, rows that may be near them, and bounds, by cell."""
+        doubled = -2 * self._rows[chunk]
+        limits = self._limits(chunk, doubled, n_kept)
+        far = self._far(self._rows[chunk])
+        probes = np.argpartition(far, min(n_probes, far.shape[1]) - 1, axis=1)[:, :n_probes]
+        by_cell = np.argsort(probes, axis=None, kind="stable")
+        query = by_cell // probes.shape[1]
+        used, at = np.unique(probes.ravel()[by_cell], return_index=True)
+        found = []
+        for cell, some in zip(used, np.split(query, at[1:]), strict=True):
+            start, stop = self._starts[cell], self._starts[cell + 1]
+            lower = doubled[some] @ self._rows[start:stop].T
+            lower += self._norms[start:stop]
+            near = np.flatnonzero(lower <= limits[some, None])
+            i, j = np.divmod(near, stop - start)
+            found.append((some[i], j + start, lower.ravel()[near]))
+        query, row, lower = map(np.concatenate, zip(*found, strict=True))
+        return query, row, lower
+
+    def _limits(
+        self, chunk: slice, doubled: NDArray[np.float32], n_kept: int
+    ) -> NDArray[np.float32]:
+        """Return the distances within which each row has enough neighbours in its own cell."""
+        limits = np.full(len(doubled), np.inf, dtype=doubled.dtype)
+        first, last = self._labels[self.order[[chunk.start, chunk.start + len(doubled) - 1]]]
+        for cell in range(first, last + 1):
+            start, stop = self._starts[cell], self._starts[cell + 1]
+            if stop - start < n_kept:
+                continue
+            own = slice(max(start - chunk.start, 0), stop - chunk.start)
+            lower = doubled[own] @ self._rows[start:stop].T
+            lower += self._norms[start:stop]
+            # A product of another shape may be rounded otherwise.
+            limits[own] = np.partition(lower, n_kept - 1, axis=1)[:, n_kept - 1]
+        return limits
+
+
+def _train(X: NDArray[np.float32], n_cells: int, n_jobs: int | None) -> NDArray[np.float32]:
+    """Centers of k-means over a sample; unlike scikit-learn's sums, these keep one order."""
+    draw = np.random.RandomState(0)
+    sample = X[draw.permutation(len(X))[: n_cells * _TRAIN_ROWS]]
+    centers = sample[:n_cells]
+    for _ in range(_N_ITER):
+        labels = assign(sample, centers, n_jobs)
+        order = np.argsort(labels, kind="stable")
+        _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+        sums = np.add.reduceat(sample[order], starts, axis=0, dtype=np.float64)
+        centers = (sums / counts[:, None]).astype(X.dtype)
+    return centers
+
+
+def _tour(centers: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Order centers so that each is followed by the nearest of those that are left."""
+    centred = centers - centers.mean(axis=0)
+    far = np.einsum("ij,ij->i", centred, centred) - 2 * (centred @ centred.T)
+    path = np.zeros(len(centers), dtype=np.intp)
+    for step in range(1, len(centers)):
+        far[:, path[step - 1]] = np.inf
+        path[step] = far[path[step - 1]].argmin()
+    return path
