@@ -111,7 +111,9 @@ def demo(tmp_path_factory):
 def test_demo_writes_every_file_it_names(demo):
     folder, result = demo
     assert result.returncode == 0, result.stderr
-    named = [line.split()[-1] for line in result.stdout.split("Files:\n")[1].splitlines()]
+    files, _, last = result.stdout.split("Files:\n")[1].partition("\n\n")
+    named = [line.split()[-1] for line in files.splitlines()]
+    assert last.startswith(f"Open {folder / 'umap.html'} in a browser")
     assert sorted(map(Path, named)) == sorted(p for p in folder.iterdir() if p.suffix != ".json")
     for path in map(Path, named):
         assert path.is_dir() or path.stat().st_size > 1000, path
@@ -137,6 +139,9 @@ def test_demo_covers_more_scenes_than_random_draws_do(demo):
     assert len(rows) == 24
     assert len(covered) > max(random)
     assert f"DiversitySampler       {len(covered)} of 22" in result.stdout
+    # Most frames of a scene are copies; no scene is a copy of another.
+    assert 22 <= int(re.search(r"one of each leaves +(\d+) of 252", result.stdout)[1]) < 100
+    assert int(re.search(r"take away (\d+)% of the spread", result.stdout)[1]) > 85
     (line,) = (line for line in result.stdout.splitlines() if line.startswith("  random"))
     assert float(line.split()[1]) == pytest.approx(np.mean(random), abs=0.6)
 

@@ -23,13 +23,17 @@ ROOT = Path(__file__).parents[1]
 NAMES = ("embed", "formats", "duplicates", "map", "choose", "look", "label_rounds", "batches")
 GUIDE = [f"docs/guide/{name}.md" for name in NAMES]
 # To a model that knows nothing, all photographs look alike.
-STRICTER = {"docs/guide/duplicates.md": {"0.95": "0.9999", "(0.8)": "(0.999)"}}
+STRICTER = {
+    "docs/guide/duplicates.md": {"0.95": "0.9999", "(0.8)": "(0.999)"},
+    "docs/from_tools.md": {"0.95": "0.9999"},
+}
 PAGES = [
     "README.md",
     "docs/index.md",
     *GUIDE,
     "docs/guide/command_line.md",
     "docs/from_scripts.md",
+    "docs/from_tools.md",
     "docs/troubleshooting.md",
 ]
 WRITTEN = {

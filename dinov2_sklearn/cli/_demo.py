@@ -38,6 +38,8 @@ _FILES = {
 # Two frames of each, whose parts should have the same colours.
 _COLORED = ("cat", "coffee", "motorcycle")
 _RANDOM_DRAWS = 100
+# Frames of one scene, from one camera, are nearer to each other than this.
+_COPIES = 0.98
 
 
 def add_to(commands: Commands) -> None:
@@ -74,6 +76,7 @@ def _run(arguments: argparse.Namespace) -> Report:
     say(f"Picking {n_picks} ...")
     sampler = dinov2.DiversitySampler(n_samples=n_picks).fit(embeddings)
     picks = sampler.selected_indices_
+    copies = dinov2.NearDuplicates(_COPIES).fit(embeddings)
     write_selection(files["picks"], paths, sampler, settings={"model_name": _MODEL})
     sheet = dinov2.contact_sheet(
         [paths[pick] for pick in picks],
@@ -93,6 +96,8 @@ def _run(arguments: argparse.Namespace) -> Report:
         "n_images": len(paths),
         "n_scenes": len(set(scenes)),
         "n_picks": n_picks,
+        "n_one_of_each": copies.n_groups_,
+        "share_of_spread": float(sampler.representation_[-1]),
         "scenes_covered": len(set(scenes[picks])),
         "scenes_covered_at_random": [len(set(draw)) for draw in draws],
         "files": {what: str(path) for what, path in files.items()},
@@ -109,13 +114,20 @@ def _describe(data: dict[str, Any], *, reused: bool) -> str:
         [
             f"{data['n_images']} images of {data['n_scenes']} scenes, {data['n_picks']} picked.",
             "",
+            f"Near copies, of a cosine similarity of {_COPIES} or more:",
+            f"  one of each leaves     {data['n_one_of_each']} of {data['n_images']}",
+            "",
             f"Scenes among the {data['n_picks']} picks:",
             f"  DiversitySampler       {data['scenes_covered']} of {data['n_scenes']}",
             f"  random                 {random}: mean (lowest to highest) of {len(drawn)} draws",
+            f"The picks take away {data['share_of_spread']:.0%} of the spread of all images.",
             "",
             *([earlier, ""] if reused else []),
             "Files:",
             *(f"  {what:<{width}}  {path}" for what, path in data["files"].items()),
+            "",
+            f"Open {data['files']['map to explore']} in a browser: move over the points, and draw a"
+            " loop around some of them.",
         ]
     )
 

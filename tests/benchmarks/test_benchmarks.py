@@ -1,7 +1,7 @@
-"""Each benchmark runs, at a size that shows nothing about speed, and its rows say what they should.
+"""Of each benchmark the quicker parts run, at a size that shows nothing about speed.
 
-Parts run in this process, where torch and the rest are loaded already; `python benchmarks` itself
-runs once.
+They run in this process, where torch and the rest are loaded already; `python benchmarks` itself
+runs once. `python benchmarks --quick` runs all parts.
 """
 
 import re
@@ -55,18 +55,9 @@ def rows_of(lines_of):
 @pytest.mark.parametrize(
     ("part", "n_rows", "title"),
     [
-        ("extraction/throughput", 12, "small images: a DataLoader loop with draft"),
-        ("extraction/memory", 1, "peak memory, 60 images through shards, beyond that of 20"),
         ("projection/transform", 3, "pickle of 4 x 384: umap-learn"),
-        ("projection/page", 4, "page for 50 images, thumbnails of 64 px"),
-        (
-            "duplicates/exact",
-            8,
-            "noise, 3,000 x 384, 3,000 rows beside all: pairs in different groups",
-        ),
         ("duplicates/million", 6, "noise: rethreshold(0.98)"),
         ("selection/million", 4, "peak memory of all of these, beyond the data"),
-        ("attention/memory", 2, "the same of the whole process"),
         ("ray_extraction/decoding", 2, "decoding alone, one core, JPEGs of 400 x 300"),
     ],
 )
