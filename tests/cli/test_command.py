@@ -220,7 +220,7 @@ def test_a_round_with_labels(desk, run):
     draw = np.random.default_rng(0)
     paths = [f"photos/{name}.jpg" for name in range(40)]
     truth = np.arange(40) % 2
-    rows = draw.normal(size=(40, 4)) + 6 * np.eye(4)[truth]
+    rows = draw.normal(size=(40, 16)) + 5 * np.eye(16)[truth]
     save_embeddings("all.npz", rows, paths, model_name="model")
     for path in paths:
         Image.new("RGB", (8, 8)).save(path)
