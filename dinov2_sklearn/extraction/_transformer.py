@@ -78,10 +78,8 @@ class DINOv2Transformer(VersionedMixin, BackboneMixin, TransformerMixin, BaseEst
         What an image that cannot be decoded leads to: an error that names it, or a row of NaN and
         one warning that lists such images.
     exact_decode : bool, default=False
-        Whether large JPEGs are decoded in full, and resized as the checkpoint's own processor
-        resizes. By default they are decoded at a reduced size, no less than twice what the model
-        needs, which is several times faster, and torch resizes, where few values differ by one
-        level of 255.
+        Whether large JPEGs are decoded in full. By default they are decoded at a reduced size, no
+        less than twice what the model needs, which is several times faster.
     crop_mode : {"center", "pad", "squash"}, default="center"
         What the model sees of a picture that is no square: the checkpoint's own crop around its
         middle, the whole picture between borders of the mean colour, or the whole picture with

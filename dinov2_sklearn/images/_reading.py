@@ -39,8 +39,7 @@ class ImageReader:
     preprocessings : sequence of Preprocessing
         One for each size.
     exact_decode : bool
-        Whether large JPEGs are decoded in full and Pillow resizes; otherwise no smaller than twice
-        what is needed, and torch resizes.
+        Whether large JPEGs are decoded in full; otherwise no smaller than twice what is needed.
     decoding : Decoding, default=None
         How files become RGB images.
     """
@@ -70,10 +69,7 @@ class ImageReader:
         decoded = self.decode(source)
         if isinstance(decoded, ImageDecodeError):
             return decoded
-        pictures = Pictures(
-            recipe.to_display(decoded.image, exact=self.exact_decode)
-            for recipe in self.preprocessings
-        )
+        pictures = Pictures(recipe.to_display(decoded.image) for recipe in self.preprocessings)
         pictures.is_cut = self.preprocessings[0].cuts(*decoded.image.size)
         pictures.is_clipped = decoded.is_clipped
         return pictures

@@ -16,10 +16,6 @@ __all__ = ["Preprocessing"]
 _CROP_MODES = ("center", "pad", "squash")
 # Pixels of a resized image above which only the part that the crop keeps is computed.
 _MOST_RESIZED_PIXELS = 2**24
-_TORCH_MODES = {
-    int(Image.Resampling.BILINEAR): "bilinear",
-    int(Image.Resampling.BICUBIC): "bicubic",
-}
 
 
 @dataclass(frozen=True)
@@ -344,38 +340,19 @@ class Preprocessing:
             return self.resize, long
         return _to_multiple(self.longest_edge / aspect, self.multiple), self.longest_edge
 
-    def to_display(self, image: Image.Image, *, exact: bool = True) -> NDArray[np.uint8]:
+    def to_display(self, image: Image.Image) -> NDArray[np.uint8]:
         """Compute the picture that the model sees, before rescaling and normalisation.
 
         Parameters
         ----------
         image : PIL.Image.Image
             Of mode RGB.
-        exact : bool, default=True
-            With False, the image is resized by torch instead of Pillow, which takes a quarter of
-            the time; few values then differ, by one level of 255.
 
         Returns
         -------
         ndarray of shape (height, width, 3), dtype uint8
         """
-        if exact or self.resample not in _TORCH_MODES or image.mode != "RGB":
-            return np.array(self._resize_and_crop(image))
-        height, width = self._resized_size(*image.size)
-        if height * width > _MOST_RESIZED_PIXELS:
-            return np.array(self._resize_and_crop(image))
-        picture = _resized(image, (height, width), _TORCH_MODES[self.resample])
-        canvas = self._canvas()
-        if canvas is None or canvas == (height, width):
-            return picture
-        shown = np.full((*canvas, 3), self._border(), dtype=np.uint8)
-        inner, outer = [], []
-        for edge, wanted in zip((height, width), canvas, strict=True):
-            start, length = (edge - wanted) // 2, min(edge, wanted)
-            inner.append(slice(max(start, 0), max(start, 0) + length))
-            outer.append(slice(max(-start, 0), max(-start, 0) + length))
-        shown[tuple(outer)] = picture[tuple(inner)]
-        return shown
+        return np.array(self._resize_and_crop(image))
 
     def __call__(
         self, image: Image.Image, out: NDArray[np.float32] | None = None
@@ -482,17 +459,6 @@ class Preprocessing:
             return (128, 128, 128)
         scale = 1 / 255 if self.rescale is None else self.rescale
         return tuple(int(np.clip(round(mean / scale), 0, 255)) for mean in self.mean)
-
-
-def _resized(image: Image.Image, size: tuple[int, int], mode: str) -> NDArray[np.uint8]:
-    """Resize to (height, width) with torch, whose filters are Pillow's."""
-    import torch
-
-    if image.size == size[::-1]:
-        return np.array(image)
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
-    resized = torch.nn.functional.interpolate(pixels, size, mode=mode, antialias=True)
-    return resized[0].permute(1, 2, 0).contiguous().numpy()
 
 
 def _to_multiple(length: float, multiple: int) -> int:
