@@ -52,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> Report:
     check_sheet(arguments, arguments.output, *inputs)
     if arguments.output.suffix.lower() != ".csv":
         raise ValueError(f"--output {str(arguments.output)!r} must end in .csv.")
-    rows, paths, _, model_name, skipped = load(arguments.embeddings)
+    rows, paths, _, model_name, skipped, _ = load(arguments.embeddings)
     parameters = given(arguments, _ESTIMATOR)
     duplicates = NearDuplicates(**parameters, verbose=show_progress(arguments)).fit(rows)
     lines = _lines(duplicates, paths)

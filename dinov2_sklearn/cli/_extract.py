@@ -6,7 +6,7 @@ import shutil
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._options import (
     Command,
@@ -21,6 +21,7 @@ from ._options import (
 from ._report import Report, all_skipped, leave_out
 
 if TYPE_CHECKING:
+    from ..images import ImageTable
     from ..io import Shards
 
 __all__ = ["add_to"]
@@ -60,18 +61,19 @@ def _run(arguments: argparse.Namespace) -> Report:
     output: Path = arguments.output
     in_file = output.suffix.lower() in _FILES
     if in_file:
-        check_output(output, Path(arguments.source))
+        inputs = [*map(Path, arguments.source), *filter(None, [arguments.boxes])]
+        check_output(output, *inputs)
     elif output.suffix and not output.is_dir():
         raise ValueError(
             f"{str(output)!r} has the extension {output.suffix!r}. Embeddings files are .pt, .npz "
             "or .parquet; a folder of shards has none."
         )
-    paths = list_source(arguments, skips=arguments.on_error == "skip")
+    table = list_source(arguments, skips=arguments.on_error == "skip")
     if in_file:
-        _try_format(output, paths)
+        _try_format(output, table)
     # A file is made from a folder of shards too, which is what survives an interruption.
     folder = output.with_name(output.name + ".partial") if in_file else output
-    shards = _extract(paths, folder, arguments)
+    shards = _extract(table, folder, arguments)
     skipped = [{key: e[key] for key in ("image_id", "cause")} for e in shards.errors]
     n_images, n_features = len(shards) - len(skipped), shards.embeddings.shape[1]
     if in_file:
@@ -90,23 +92,24 @@ def _run(arguments: argparse.Namespace) -> Report:
     return Report(text, data, skipped)
 
 
-def _try_format(output: Path, paths: Any) -> None:
+def _try_format(output: Path, table: "ImageTable") -> None:
     """Find out before hours of work whether the format can be written and hold the names."""
     import numpy as np
 
-    from ..io._embeddings import format_of
+    from ..io._embeddings import check_columns, format_of
 
     contents = {
-        "embeddings": np.zeros((len(paths), 1), dtype=np.float32),
-        "image_ids": list(paths),
+        "embeddings": np.zeros((len(table), 1), dtype=np.float32),
+        "image_ids": list(table),
         "model_name": "",
         "timestamp": "",
         "metadata": {},
+        "columns": check_columns(table.columns, len(table)),
     }
     format_of(output).write(io.BytesIO(), contents)
 
 
-def _extract(paths: Any, folder: Path, arguments: argparse.Namespace) -> "Shards":
+def _extract(table: "ImageTable", folder: Path, arguments: argparse.Namespace) -> "Shards":
     from ..extraction import DINOv2Transformer, extract_to_shards
     from ..io._shard_folder import OtherShardsError
 
@@ -115,11 +118,12 @@ def _extract(paths: Any, folder: Path, arguments: argparse.Namespace) -> "Shards
         warnings.filterwarnings("ignore", ".*could not be decoded")
         try:
             return extract_to_shards(
-                paths,
+                table,
                 folder,
                 DINOv2Transformer(
                     **given(arguments, _TRANSFORMER),
                     normalize=arguments.normalize,
+                    storage_options=arguments.storage_options,
                     on_error="nan" if arguments.on_error == "skip" else "raise",
                 ),
                 shard_size=arguments.shard_size,
@@ -134,4 +138,11 @@ def _save(output: Path, shards: "Shards") -> None:
 
     kept = leave_out(shards)
     metadata = {**shards.metadata, "skipped": shards.errors}
-    save_embeddings(output, kept.rows, kept.paths, model_name=kept.model_name, metadata=metadata)
+    save_embeddings(
+        output,
+        kept.rows,
+        kept.paths,
+        model_name=kept.model_name,
+        metadata=metadata,
+        columns=kept.columns,
+    )

@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import json
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -11,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from ..images import ImageTable
 
 __all__ = [
     "Command",
@@ -91,13 +91,28 @@ class Command:
 
     def add_source(self, flag: str = "--input") -> None:
         """Add where the images are, for `list_source`."""
-        what = "a folder, a glob in quotes, a .csv, or a .txt of one path a line"
-        self.option(flag, str, "SOURCE", what, dest="source", required=True)
-        self.option("--image-col", str, "NAME", "column of paths in a .csv", default="image_path")
+        what = "a folder, a glob in quotes, a .csv, .jsonl or .parquet, a .tar, or a .txt of one "
+        what += "path a line; may be repeated"
+        self.option(flag, [str], "SOURCE", what, dest="source", default=[])
+        what = "column of paths or images in a table"
+        self.option("--image-col", str, "NAME", what, default="image_path")
         which = "only files of a folder whose name matches (default: all)"
         self.option("--pattern", str, "GLOB", which, default="*")
         which = "files and folders to leave out of a folder; may be repeated"
-        self.option("--leave-out", [str], "GLOB", which, default=[])
+        self.option("--exclude-pattern", [str], "GLOB", which, default=[])
+        what = "embed boxes in place of whole pictures: a .json of COCO or MegaDetector, a folder "
+        what += "of YOLO's .txt files, a .csv; with --input, the folder that the pictures lie in"
+        self.option("--boxes", Path, "FILE", what)
+        what = "boxes of less confidence are left out"
+        self.option("--min-confidence", share, "SHARE", what, default=0.2)
+        what = "share of a box's size that is added on each side"
+        self.option("--padding", distance, "SHARE", what, default=0.0)
+        self.switch("--square", "lengthen the shorter edge of each box to the longer")
+        what = "embed a frame in so many seconds of each video of --input"
+        self.option("--frames", float, "SECONDS", what)
+        self.switch("--pages", "embed each page of a stack")
+        what = "what fsspec's file systems are given to open URLs, as JSON"
+        self.option("--storage-options", json_object, "JSON", what)
 
     def add_embeddings(self) -> None:
         """Add where the embeddings are."""
@@ -161,20 +176,43 @@ def _defaults(owner: str) -> dict[str, Any]:
     return defaults
 
 
-def list_source(arguments: argparse.Namespace, *, skips: bool = False) -> "NDArray[np.object_]":
-    """Return the paths of the images that were asked for.
+def list_source(arguments: argparse.Namespace, *, skips: bool = False) -> "ImageTable":
+    """Return the images that were asked for, and the columns of their tables.
 
     Where the command skips what cannot be decoded, it skips what a table lists in vain, too.
     """
-    from ..images import list_images
+    from ..images import list_boxes, list_frames, list_rows
+    from ..images.sources import join_tables
 
-    return list_images(
-        arguments.source,
-        pattern=arguments.pattern,
-        exclude=arguments.leave_out,
-        image_col=arguments.image_col,
-        missing="keep" if skips else "raise",
-    )
+    sources: list[str] = arguments.source
+    if not sources and arguments.boxes is None:
+        raise ValueError("Name the images with --input, or boxes with --boxes.")
+    if arguments.boxes is not None:
+        if len(sources) > 1 or arguments.frames is not None or arguments.pages:
+            raise ValueError("--boxes goes with one --input at most, the folder of the pictures.")
+        return list_boxes(
+            arguments.boxes,
+            images=next(iter(sources), None),
+            min_confidence=arguments.min_confidence,
+            padding=arguments.padding,
+            square=arguments.square,
+            image_col=arguments.image_col,
+        )
+    if arguments.frames is not None:
+        return join_tables([list_frames(source, arguments.frames) for source in sources])
+    tables = [
+        list_rows(
+            source,
+            pattern=arguments.pattern,
+            exclude=arguments.exclude_pattern,
+            image_col=arguments.image_col,
+            missing="keep" if skips else "raise",
+            pages=arguments.pages,
+            storage_options=arguments.storage_options,
+        )
+        for source in sources
+    ]
+    return join_tables(tables)
 
 
 class PrintCompletion(argparse.Action):
@@ -226,6 +264,17 @@ distance = _reader(float, 0, sys.float_info.max, "number of 0 or more")
 def count_or_none(text: str) -> int | None:
     """Read a positive whole number, or 'none'."""
     return None if text.lower() == "none" else count(text)
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Read an object of JSON."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'{text!r} is no JSON object such as {{"anon": true}}')
+    return value
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:

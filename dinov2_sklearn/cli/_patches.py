@@ -45,7 +45,7 @@ def _run(arguments: argparse.Namespace) -> Report:
     from ..images import ImageDecodeError
     from ..utils import Progress
 
-    paths = list_source(arguments, skips=True)[: arguments.limit].tolist()
+    paths = list_source(arguments, skips=True).paths[: arguments.limit].tolist()
     inspector = PatchAttentionInspector(**given(arguments, _INSPECTOR))
     arguments.output.mkdir(parents=True, exist_ok=True)
     skipped: list[dict[str, Any]] = []

@@ -19,7 +19,8 @@ _SHOWN = 20
 class Loaded(NamedTuple):
     """Rows of numbers, the images that they belong to, and the images that have none.
 
-    `numbers` are those of the rows in the file, where rows that are missing count too.
+    `numbers` are those of the rows in the file, where rows that are missing count too; `columns`
+    hold what else is known of each image.
     """
 
     rows: "NDArray[np.floating]"
@@ -27,6 +28,7 @@ class Loaded(NamedTuple):
     numbers: "NDArray[np.intp]"
     model_name: str
     skipped: list[dict[str, Any]]
+    columns: dict[str, list[Any]]
 
 
 def load(path: Path) -> Loaded:
@@ -51,7 +53,9 @@ def leave_out(found: Any) -> Loaded:
     starts = range(0, len(rows), _BLOCK)
     finite = np.concatenate([np.isfinite(rows[s : s + _BLOCK]).all(axis=1) for s in starts])
     if finite.all():
-        return Loaded(rows, found.image_ids, np.arange(len(rows)), found.model_name, [])
+        return Loaded(
+            rows, found.image_ids, np.arange(len(rows)), found.model_name, [], found.columns
+        )
     causes = {error["row"]: error["cause"] for error in getattr(found, "errors", [])}
     skipped = [
         {"image_id": found.image_ids[row], "cause": causes.get(row, "its embedding has no numbers")}
@@ -59,7 +63,10 @@ def leave_out(found: Any) -> Loaded:
     ]
     numbers = np.flatnonzero(finite)
     paths = [found.image_ids[number] for number in numbers.tolist()]
-    return Loaded(rows[finite], paths, numbers, found.model_name, skipped)
+    columns = {
+        name: [values[n] for n in numbers.tolist()] for name, values in found.columns.items()
+    }
+    return Loaded(rows[finite], paths, numbers, found.model_name, skipped, columns)
 
 
 @dataclass

@@ -37,7 +37,7 @@ def _run(arguments: argparse.Namespace) -> Report:
     from ..selection import DiversitySampler, write_selection
 
     steps = _steps(_load(arguments.pipeline))
-    paths = list_source(arguments)
+    paths = list_source(arguments).paths
     arguments.output.mkdir(parents=True, exist_ok=True)
     sampler = steps.pop() if steps and isinstance(steps[-1], DiversitySampler) else None
     rows, numbers = _transform(steps, paths)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._options import Command, Commands, check_output, count, count_or_share, distance, given, share
 from ._report import Report, load
@@ -81,7 +81,7 @@ def _run(arguments: argparse.Namespace) -> Report:
     ]
     check_output(arguments.output, *inputs)
     check_sheet(arguments, arguments.output, *inputs)
-    rows, paths, numbers, model_name, skipped = load(arguments.embeddings)
+    rows, paths, numbers, model_name, skipped, columns = load(arguments.embeddings)
     preselected = _preselected(arguments, paths)
     weights, preselected = _weigh(arguments, rows, paths, preselected)
     images = paths
@@ -89,7 +89,8 @@ def _run(arguments: argparse.Namespace) -> Report:
         kept, preselected = _one_of_each(arguments, rows, preselected)
         rows, numbers, paths = rows[kept], numbers[kept], [paths[row] for row in kept]
         weights = None if weights is None else weights[kept]
-    columns = _columns(arguments, paths)
+        columns = {name: [values[row] for row in kept] for name, values in columns.items()}
+    columns = _columns(arguments, paths, columns)
     groups = columns.get(arguments.group_by)
     chosen = {"strategy": "coverage"} if arguments.labels is not None else {}
     sampler = DiversitySampler(arguments.n, **{**chosen, **given(arguments, _SAMPLER)})
@@ -174,11 +175,16 @@ def _gap(
     return gap if isfinite(gap) else None
 
 
-def _columns(arguments: argparse.Namespace, paths: list[str]) -> dict[str, list[str]]:
-    """Return what is known of each image: the columns of --table, and its folder for groups."""
-    columns: dict[str, list[str]] = {}
+def _columns(
+    arguments: argparse.Namespace, paths: list[str], columns: dict[str, list[Any]]
+) -> dict[str, list[Any]]:
+    """Return what is known of each image: its columns, those of --table, its folder for groups."""
+    from ..selection.files import COLUMNS
+
+    # A selection has a score and others of its own.
+    columns = {f"image_{k}" if k in COLUMNS else k: values for k, values in columns.items()}
     if arguments.table is not None:
-        columns = _read_table(arguments.table, arguments.image_col, paths)
+        columns |= _read_table(arguments.table, arguments.image_col, paths)
     by = arguments.group_by
     if by == "folder" and by not in columns:
         columns[by] = [_folder(path) for path in paths]
@@ -188,7 +194,7 @@ def _columns(arguments: argparse.Namespace, paths: list[str]) -> dict[str, list[
     return columns
 
 
-def _read_table(file: Path, image_col: str, paths: list[str]) -> dict[str, list[str]]:
+def _read_table(file: Path, image_col: str, paths: list[str]) -> dict[str, list[Any]]:
     """Return the columns of a table, a value for each of the images."""
     from ..images import find_rows
     from ..images.sources import read_table
@@ -201,6 +207,13 @@ def _read_table(file: Path, image_col: str, paths: list[str]) -> dict[str, list[
             f"{len(missing)} of the {len(paths)} embedded images are not in --table {str(file)!r}, "
             f"the first of them {missing[0]!r}."
         )
+    for name, values in columns.items():
+        for path, rows in zip(paths, found, strict=True):
+            if any(values[row] != values[rows[0]] for row in rows):
+                raise ValueError(
+                    f"--table {str(file)!r} has {len(rows)} rows of {path!r}, and their {name!r} "
+                    "differ."
+                )
     return {name: [values[rows[0]] for rows in found] for name, values in columns.items()}
 
 
@@ -245,7 +258,7 @@ def _after_selection(arguments: argparse.Namespace, failure: str) -> Iterator[No
 
 
 def _preselected(arguments: argparse.Namespace, paths: list[str]) -> list[int]:
-    from ..images import find_rows
+    from ..images._references import find_moved
     from ..selection import read_selection
     from ..utils import warn
 
@@ -254,7 +267,7 @@ def _preselected(arguments: argparse.Namespace, paths: list[str]) -> list[int]:
         names = read_selection(file, root=arguments.root).paths
         if names is None:
             raise ValueError(f"{str(file)!r} holds row numbers only, no paths.")
-        rows = find_rows(names, paths)
+        rows = find_moved(names, paths, repr(str(file)))
         if names and not any(rows):
             raise ValueError(
                 f"None of the {len(names)} images in {str(file)!r}, such as {names[0]!r}, is among "

@@ -1,11 +1,16 @@
 """``dinov2-sklearn visualize``."""
 
 import argparse
+import math
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ._options import Command, Commands, check_output, count, given, share
 from ._report import Report, load
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["add_to"]
 
@@ -28,6 +33,7 @@ def add_to(commands: Commands) -> None:
     command.switch("--interactive", "require a page; a .html is one anyway")
     command.switch("--show-images", "keep a thumbnail of each image in the page")
     command.option("--n-clusters", count, "K", "colour the map by so many clusters")
+    command.option("--color-by", str, "NAME", "colour the map by a column that the images have")
     parameter = partial(command.parameter, _PROJECTOR)
     parameter("n_neighbors", count, "N", "how far the map looks around each image")
     parameter("min_dist", share, "D", "how close together points may lie")
@@ -62,7 +68,7 @@ def _run(arguments: argparse.Namespace) -> Report:
     check_output(output, *inputs)
     if not is_page:
         check_extension(output)
-    rows, paths, _, _, skipped = load(arguments.embeddings)
+    rows, paths, _, _, skipped, columns = load(arguments.embeddings)
     if len(rows) < 3:
         raise ValueError(f"A map needs 3 images or more, and there are {len(rows)}.")
     file, selected = arguments.selection, None
@@ -71,13 +77,23 @@ def _run(arguments: argparse.Namespace) -> Report:
     projector = UMAPProjector(**given(arguments, _PROJECTOR))
     projector.n_neighbors = min(projector.n_neighbors, len(rows) - 1)
     projector.fit(rows)
+    columns = {name: _values(values) for name, values in columns.items()}
     labels = None
+    if (by := arguments.color_by) is not None:
+        if by not in columns:
+            known = ", ".join(map(repr, columns)) or "none"
+            raise ValueError(f"--color-by {by!r} is none of the columns of the images: {known}.")
+        labels = columns.pop(by)
     if arguments.n_clusters is not None:
         labels = projector.cluster(arguments.n_clusters)
     display = ProjectionDisplay(projector.embedding_, labels=labels, selected=selected, names=paths)
     if is_page:
         thumbnails = "sprites" if arguments.show_images else None
-        display.write_html(output, paths, thumbnails=thumbnails, title=arguments.title)
+        taken = ("label", "selection")  # the page has its own
+        shown = {f"given {k}" if k in taken else k: values for k, values in columns.items()}
+        display.write_html(
+            output, paths, thumbnails=thumbnails, columns=shown, title=arguments.title
+        )
     else:
         display.plot(
             dot_size=arguments.dot_size,
@@ -88,3 +104,16 @@ def _run(arguments: argparse.Namespace) -> Report:
         ).save(output, dpi=arguments.dpi)
     data = {"output": str(output), "n_images": len(paths)}
     return Report(f"{output}: map of {len(paths)} images", data, skipped)
+
+
+def _values(values: list[Any]) -> "NDArray":
+    """Return a column as numbers where all that it holds are, as a table in text has them."""
+    import numpy as np
+
+    try:
+        numbers = [math.nan if value in (None, "") else float(value) for value in values]
+        if all(isinstance(value, int) or float(value).is_integer() for value in values):
+            return np.array([int(float(value)) for value in values])
+        return np.array(numbers)
+    except (TypeError, ValueError):
+        return np.array(["" if value is None else str(value) for value in values], dtype=object)

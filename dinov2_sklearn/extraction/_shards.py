@@ -8,11 +8,12 @@ from typing import Any
 
 from sklearn.utils import check_scalar
 
-from ..images import check_images
+from ..images import ImageTable, check_images, list_rows
+from ..images.sources import is_frame
 from ..io import Shards, open_shards
 from ..io._parquet import Shard
 from ..io._shard_folder import ShardFolder, make_plan
-from ..io._shards import NUMPY_SHARDS
+from ..io._shards import NUMPY_SHARDS, write_columns
 from ..utils import Progress, warn
 from ._extraction import Extraction
 from ._transformer import DINOv2Transformer
@@ -37,8 +38,9 @@ def extract_to_shards(
 
     Parameters
     ----------
-    paths : sequence, array, Series or one-column DataFrame of length n_images
-        Image paths. They become the ids of the rows.
+    paths : sequence, array, Series, ImageTable or DataFrame of length n_images
+        Image paths. They become the ids of the rows. The columns of a table, or of a data frame
+        whose column of paths is ``image_path``, stay with the rows.
     folder : path-like
         Where the embeddings go. Made if it does not exist; one that holds anything else is left
         as it is.
@@ -93,6 +95,8 @@ def extract_to_shards(
     >>> shards.embeddings.shape  # doctest: +SKIP
     (1000000, 768)
     """
+    if is_frame(paths) and "image_path" in paths.columns:
+        paths = list_rows(paths, missing="keep")
     ids = check_paths(paths, "extract_to_shards")
     size = check_settings(transformer, shard_size)
     extraction = transformer._extraction()
@@ -109,6 +113,8 @@ def extract_to_shards(
                 finally:  # when stopped, what is finished stays
                     shards.write(start, shard)
         shards.finish()
+    if isinstance(paths, ImageTable) and paths.columns:
+        write_columns(Path(folder).expanduser(), paths.columns, len(ids))
     result = open_shards(folder)
     if result.errors:
         warn(

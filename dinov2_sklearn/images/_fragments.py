@@ -92,6 +92,11 @@ class Fragment:
         return "&".join(named)
 
     @property
+    def only_box(self) -> "Fragment":
+        """The box alone, without the page, the time or the row that it lies in."""
+        return Fragment(self.box, self.is_percent)
+
+    @property
     def within_row(self) -> "Fragment":
         """The part of what is in a row, wherever that row is."""
         return replace(self, row=None, column=None)

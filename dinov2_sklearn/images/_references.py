@@ -6,12 +6,14 @@ import os
 import re
 import stat
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
+from ..utils import warn
 from ._fragments import Fragment, split_fragment
 from ._remote import Options, explained, fetch
 from ._rows import Rows
@@ -24,6 +26,7 @@ __all__ = [
     "ImagePart",
     "ImageRef",
     "OpenedFile",
+    "find_moved",
     "find_rows",
 ]
 
@@ -365,6 +368,34 @@ class ImageRef:
         except (OSError, ValueError):
             return None
         return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def find_moved(names: Sequence[str], paths: Sequence[str], what: str) -> list[list[int]]:
+    """Return what `find_rows` does and, of images that moved, the rows of their unique names.
+
+    A name that is not found by its path is taken for the image of the same name, if there is one
+    such on either side; a warning says so.
+    """
+    found = find_rows(names, paths)
+    if all(found):
+        return found
+    by_name: dict[str, list[int]] = {}
+    for row, path in enumerate(paths):
+        by_name.setdefault(os.path.basename(path), []).append(row)  # noqa: PTH119
+    wanted = Counter(os.path.basename(name) for name in names)  # noqa: PTH119
+    moved = []
+    for i, name in enumerate(names):
+        base = os.path.basename(name)  # noqa: PTH119
+        if not found[i] and wanted[base] == 1 and len(by_name.get(base, [])) == 1:
+            found[i] = by_name[base]
+            moved.append(i)
+    if moved:
+        old, new = names[moved[0]], paths[found[moved[0]][0]]
+        warn(
+            f"{len(moved)} of the {len(names)} images in {what} are not where they were, and were "
+            f"found by their names, which no other has: {old!r} as {new!r}, for one."
+        )
+    return found
 
 
 def find_rows(names: Sequence[str], paths: Sequence[str]) -> list[list[int]]:

@@ -46,6 +46,8 @@ class Embeddings:
         When they were saved, ISO 8601.
     metadata : dict
         Anything else that was saved with them.
+    columns : dict of str to list of length n_images
+        What else is known of each image, such as its camera.
 
     See Also
     --------
@@ -64,6 +66,7 @@ class Embeddings:
     model_name: str
     timestamp: str
     metadata: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, list[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -83,6 +86,7 @@ def save_embeddings(
     *,
     model_name: str,
     metadata: Mapping[str, Any] | None = None,
+    columns: Any = None,
 ) -> None:
     """Write embeddings into a file, whole or not at all.
 
@@ -105,13 +109,16 @@ def save_embeddings(
     metadata : mapping, default=None
         Anything else worth keeping that JSON can express. It is kept as JSON has it, in every
         format: tuples become lists, and keys become str.
+    columns : mapping of str to sequence of length n_images, or data frame, default=None
+        What else is known of each image, such as ``ImageTable.columns``. Numbers, text and None
+        are kept, and all else as text.
 
     Raises
     ------
     ValueError
         If the extension is none of the three, `embeddings` is no matrix or has values that
-        float32 cannot hold, the numbers of rows and of ids differ, or the format cannot hold an
-        id.
+        float32 cannot hold, the numbers of rows, ids and values of a column differ, or the format
+        cannot hold an id.
     TypeError
         If an id is no str or path, or JSON cannot express `metadata`.
     FileNotFoundError
@@ -152,6 +159,7 @@ def save_embeddings(
         "model_name": str(model_name),
         "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
         "metadata": _as_json(metadata or {}),
+        "columns": check_columns(columns, len(ids)),
     }
     with atomic_write(path) as file:
         write(file, contents)
@@ -263,6 +271,30 @@ def _as_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
         ) from error
 
 
+def check_columns(columns: Any, n_rows: int) -> dict[str, list[Any]]:
+    """Return columns as lists of what JSON can hold, one value a row."""
+    checked = {}
+    for name in () if columns is None else [*columns]:
+        values = columns[name]
+        listed = values.tolist() if hasattr(values, "tolist") else list(values)
+        if len(listed) != n_rows:
+            raise ValueError(f"The column {name!r} has {len(listed)} values for {n_rows} images.")
+        if str(name) in _COLUMNS:
+            raise ValueError(f"A column may not be called {name!r}: every file has one.")
+        checked[str(name)] = [_plain(value) for value in listed]
+    return checked
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return None if value != value else str(value)  # NaT is not itself
+
+
 def _check_contents(contents: dict[str, Any]) -> Embeddings:
     """Hold what a file has to the types that `Embeddings` promises."""
     embeddings, ids = contents["embeddings"], contents["image_ids"]
@@ -282,6 +314,11 @@ def _check_contents(contents: dict[str, Any]) -> Embeddings:
                 f"has a {key} of type {type(contents[key]).__name__}, where "
                 f"{kind.__name__} was expected."
             )
+    columns = contents["columns"]
+    if not isinstance(columns, dict) or any(
+        not isinstance(values, list) or len(values) != len(ids) for values in columns.values()
+    ):
+        raise EmbeddingsFileError("has columns that are no lists of one value a row.")
     matrix = np.ascontiguousarray(embeddings, dtype=np.float32)
     return Embeddings(**{**contents, "embeddings": matrix})
 
@@ -344,6 +381,7 @@ def _write_npz(file: BinaryIO, contents: dict[str, Any]) -> None:
         model_name=np.array(contents["model_name"]),
         timestamp=np.array(contents["timestamp"]),
         metadata=np.array(json.dumps(contents["metadata"])),
+        columns=np.array(json.dumps(contents["columns"])),
     )
 
 
@@ -353,11 +391,15 @@ def _read_npz(file: BinaryIO) -> dict[str, Any]:
         raise EmbeddingsFileError("is a single array (.npy), not a .npz archive.")
     with archive:
         _check_keys(dict.fromkeys(archive.files))
-        contents = {key: archive[key] for key in _KEYS}
-    for key in ("image_ids", "model_name", "timestamp", "metadata"):
+        contents = {key: archive[key] for key in (*_KEYS, "columns") if key in archive.files}
+    for key in ("image_ids", "model_name", "timestamp", "metadata", "columns"):
+        if key not in contents:  # of 0.1.0
+            contents[key] = {}
+            continue
         if contents[key].dtype.kind == "U":
             contents[key] = contents[key].tolist()
     contents["metadata"] = _parse(contents["metadata"])
+    contents["columns"] = _parse(contents["columns"])
     return contents
 
 
@@ -374,7 +416,8 @@ def _write_parquet(file: BinaryIO, contents: dict[str, Any]) -> None:
         "timestamp": contents["timestamp"],
         "metadata": json.dumps(contents["metadata"]),
     }
-    write_table(file, _COLUMNS, contents["image_ids"], contents["embeddings"], metadata=metadata)
+    ids, rows, columns = (contents[key] for key in ("image_ids", "embeddings", "columns"))
+    write_table(file, _COLUMNS, ids, rows, metadata=metadata, columns=columns)
 
 
 def _read_parquet(file: BinaryIO) -> dict[str, Any]:
@@ -387,6 +430,8 @@ def _read_parquet(file: BinaryIO) -> dict[str, Any]:
         raise EmbeddingsFileError(str(error)) from None
     contents["image_ids"] = table["image_ids"].to_pylist()
     contents["metadata"] = _parse(contents["metadata"])
+    others = [name for name in table.column_names if name not in _COLUMNS]
+    contents["columns"] = {name: table[name].to_pylist() for name in others}
     return contents
 
 
@@ -413,4 +458,6 @@ def _check_keys(contents: Any) -> dict[str, Any]:
         raise EmbeddingsFileError(
             f"is no embeddings file: it lacks {', '.join(missing)}. It has: {found}."
         )
-    return {key: contents[key] for key in _KEYS}
+    found = {key: contents[key] for key in _KEYS}
+    # Files of 0.1.0 have no columns.
+    return {**found, "columns": contents.get("columns", {})}

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..images import ImageRef, find_rows
+from ..images._references import find_moved
 from ..utils import atomic_write, encode_labels, warn
 
 __all__ = ["load_labels", "save_labels"]
@@ -163,6 +164,10 @@ def _look_up(
         found = find_rows([ImageRef(name).below(folder) for name in listed], names)
         if any(found):
             break
+    if not all(found):
+        found = find_moved(
+            [ImageRef(name).below(folder) for name in listed], names, repr(str(file))
+        )
     missing = [name for name, rows in zip(listed, found, strict=True) if not rows]
     if len(missing) == len(listed):
         raise ValueError(

@@ -70,23 +70,35 @@ def write_table(
     rows: NDArray[np.float32],
     errors: Sequence[str | None] | None = None,
     metadata: Mapping[str, str] | None = None,
+    columns: Mapping[str, Sequence[Any]] | None = None,
 ) -> None:
     """Write ids and rows under two names, with a column of errors where there can be any."""
     pa = pyarrow()
     flat = pa.array(np.ascontiguousarray(rows, dtype=np.float32).ravel())
-    columns = {
+    table = {
         names[0]: pa.array(ids, pa.string()),
         names[1]: pa.FixedSizeListArray.from_arrays(flat, rows.shape[1]),
     }
     if errors is not None:
-        columns["error"] = pa.array(errors, pa.string())
+        table["error"] = pa.array(errors, pa.string())
+    for name, values in (columns or {}).items():
+        table[name] = _column(values)
     # No two embeddings have a number in common, and no id occurs often.
     pyarrow().parquet.write_table(
-        pa.table(columns, metadata=metadata),
+        pa.table(table, metadata=metadata),
         file,
-        use_dictionary=["error"],
+        use_dictionary=["error", *(columns or {})],
         write_page_checksum=True,
     )
+
+
+def _column(values: Sequence[Any]) -> Any:
+    """Return a column of one type; text where the values are of several."""
+    pa = pyarrow()
+    try:
+        return pa.array(values)
+    except pa.ArrowException:
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
 def read_table(file: Any, *, verify: bool) -> Any:

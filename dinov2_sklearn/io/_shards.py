@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._embeddings import Embeddings, EmbeddingsFileError
+from ..utils import atomic_write
+from ._embeddings import Embeddings, EmbeddingsFileError, check_columns
 from ._parquet import read_shard
 
 __all__ = ["Shards", "open_shards"]
 
-EMBEDDINGS, IMAGE_IDS = "embeddings.npy", "image_ids.jsonl"
+EMBEDDINGS, IMAGE_IDS, COLUMNS = "embeddings.npy", "image_ids.jsonl", "_columns.json"
 NUMPY_SHARDS, PARQUET_SHARDS = "dinov2_sklearn shards", "dinov2_sklearn parquet shards"
 # Programs that read a folder of parquet files pass over names that begin so.
 MANIFESTS = {NUMPY_SHARDS: "manifest.json", PARQUET_SHARDS: "_manifest.json"}
@@ -125,8 +126,29 @@ def open_shards(folder: str | os.PathLike[str], *, verify: bool = False) -> Shar
         manifest["model_name"],
         datetime.fromtimestamp(finished, UTC).isoformat(timespec="seconds"),
         {"settings": manifest["settings"]},
+        _read_columns(folder, len(ids)),
         [{"row": row, "image_id": ids[row], "cause": causes[row]} for row in sorted(causes)],
     )
+
+
+def write_columns(folder: Path, columns: Any, n_rows: int) -> None:
+    """Keep what else is known of each image beside the rows."""
+    with atomic_write(folder / COLUMNS) as file:
+        file.write(json.dumps(check_columns(columns, n_rows)).encode())
+
+
+def _read_columns(folder: Path, n_rows: int) -> dict[str, list[Any]]:
+    try:
+        columns = json.loads((folder / COLUMNS).read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        columns = None
+    if not isinstance(columns, dict) or {len(values) for values in columns.values()} - {n_rows}:
+        raise EmbeddingsFileError(
+            f"{str(folder / COLUMNS)!r} is damaged. Delete it, or extract again."
+        )
+    return columns
 
 
 class _Opened(NamedTuple):

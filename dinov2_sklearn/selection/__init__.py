@@ -9,7 +9,14 @@ from ._display import RepresentationDisplay
 from ._metrics import SelectionReport, SelectionScores, compute_diversity, selection_report
 from ._optimality import OptimalityGap, optimality_gap
 from ._sampler import DiversitySampler
-from .files import Selection, copy_images, load_selection, read_selection, write_selection
+from .files import (
+    Selection,
+    copy_images,
+    load_selection,
+    read_selection,
+    write_selection,
+    write_yolo,
+)
 
 __all__ = [
     "DiversitySampler",
@@ -25,4 +32,5 @@ __all__ = [
     "read_selection",
     "selection_report",
     "write_selection",
+    "write_yolo",
 ]

@@ -46,8 +46,8 @@ EXTRACT_ALL = (
     "--truncated accept --json --quiet"
 )
 EXTRACT = (
-    "extract --input photos --pattern *.png --leave-out *.gif --output shards --model {model} "
-    "--json"
+    "extract --input photos --pattern *.png --exclude-pattern *.gif --output shards "
+    "--model {model} --json"
 )
 MAP = (
     "visualize --embeddings all.npz --output map.png --n-clusters 3 --n-neighbors 5 --min-dist 0.2 "
@@ -88,13 +88,15 @@ LABEL_REPORT = (
 PATCHES = (
     "patches --images photos --pattern *.png --output attention --model {model} --revision main "
     "--crop-mode pad --bands 3,2,1 --value-range 0,4095 --max-pixels none --truncated accept "
-    "--leave-out *.gif --layer 1 --head 0 --limit 2 --image-size 56 --device cpu --dtype float32 "
-    "--batch-size 1 --num-workers 0 --json --quiet"
+    "--exclude-pattern *.gif --layer 1 --head 0 --limit 2 --image-size 56 --device cpu "
+    "--dtype float32 --batch-size 1 --num-workers 0 --json --quiet"
 )
 ROLLOUT = "patches --images list.csv --image-col file --output rollout --model {model} --rollout"
 PCA = "patches --images photos --output pca --model {model} --pca"
 RUN = "run pipe.joblib --input list.csv --image-col file --pattern * --output night --json --quiet"
-RUN_PNG = "run pipe.joblib --input photos --leave-out bad.png --leave-out *.jpg --output pngs"
+RUN_PNG = (
+    "run pipe.joblib --input photos --exclude-pattern bad.png --exclude-pattern *.jpg --output pngs"
+)
 ALL = [
     EXTRACT_ALL,
     EXTRACT,

@@ -231,7 +231,7 @@ def test_boxes_of_megadetector(noise):
     assert [*boxes] == ["a.png#xywh=percent:25,50,50,25", "a.png#xywh=percent:0,0,50,50"]
     assert boxes.columns["label"].tolist() == ["animal", "person"]
     assert boxes.columns["confidence"].tolist() == [0.9, 0.3]
-    assert boxes.columns["image"].tolist() == ["a.png", "a.png"]
+    assert boxes.columns["picture"].tolist() == ["a.png", "a.png"]
     assert np.array_equal(decoded(boxes[0]), noise[20:30, 15:45])
     assert [*list_boxes(file, min_confidence=0.5)] == [boxes[0]]
     assert [*list_boxes(file, categories=["person"])] == [boxes[1]]
@@ -295,7 +295,7 @@ def test_boxes_of_tables_keep_their_columns(noise):
         assert [*boxes] == ["a.png#xywh=1,2,3,4"]
         assert boxes.columns["site"].tolist() == ["N"]
     frame = boxes.to_frame()
-    assert [*frame.columns] == ["image_path", "site", "image"]
+    assert [*frame.columns] == ["image_path", "site", "picture"]
     with pytest.raises(ValueError, match="no column 'width'"):
         list_boxes(table.drop(columns="width"))
     with pytest.raises(ValueError, match="four numbers"):

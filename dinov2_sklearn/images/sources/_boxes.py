@@ -73,7 +73,7 @@ def list_boxes(
     -------
     ImageTable
         In the order of the source. Its columns: ``label`` and ``confidence`` where they are known,
-        ``image``, the picture of each box, and those of a table.
+        ``picture``, the address that each box is cut from, and those of a table.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def list_boxes(
         n_clipped += is_clipped
         joint = "&" if ImageRef(picture).is_part else "#"
         paths.append(f"{picture}{joint}{fragment}")
-        chosen.append(box.details | {"image": picture})
+        chosen.append(box.details | {"picture": picture})
     if n_clipped or n_outside or n_empty:
         warn(
             f"{n_clipped} of {len(found)} boxes leave their pictures and are clipped; {n_outside} "

@@ -2,16 +2,20 @@
 
 import errno
 import filecmp
+import io
 import itertools
+import json
 import os
+import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
+from typing import Any
 
-from ...images import ImageRef
-from ...utils import temporary_beside
+from ...images import ImageRef, image_size, load_image
+from ...utils import atomic_write, temporary_beside
 
-__all__ = ["copy_images"]
+__all__ = ["copy_images", "write_yolo"]
 
 
 def copy_images(
@@ -19,6 +23,7 @@ def copy_images(
     folder: str | os.PathLike[str],
     *,
     mode: str = "copy",
+    whole: bool = False,
 ) -> list[str]:
     """Copy or link images into a folder, where no two get the same name and none is replaced.
 
@@ -31,6 +36,9 @@ def copy_images(
     mode : {"copy", "symlink", "hardlink"}, default="copy"
         Copies with their times, symbolic links to the absolute path, or hard links, which need
         the folder to be on the same disk.
+    whole : bool, default=False
+        Of images that are parts of files (boxes, pages, frames), whether the files are gathered,
+        each once. Otherwise a part is written as a ``.png`` of its own.
 
     Returns
     -------
@@ -44,7 +52,9 @@ def copy_images(
     TypeError
         For a single path.
     ValueError
-        For another mode, or a link to a URL.
+        For another mode, a link to a URL, or a link to a part.
+    ImageDecodeError
+        If a part cannot be decoded.
     OSError
         If an image is missing, or the folder cannot be written to. A copy is complete or not
         there.
@@ -71,6 +81,8 @@ def copy_images(
     targets: dict[str, Path] = {}
     given: list[str] = []
     for filepath in map(os.fsdecode, filepaths):
+        if whole:
+            filepath = ImageRef(filepath).file
         if filepath not in targets:
             targets[filepath] = _place(filepath, folder, set(targets.values()), mode)
         given.append(str(targets[filepath]))
@@ -79,9 +91,12 @@ def copy_images(
 
 def _place(source: str, folder: Path, made: set[Path], mode: str) -> Path:
     name = ImageRef(source)
+    stem, suffix = name.stem, PurePath(name.name).suffix
+    if name.is_part:
+        stem, suffix = f"{stem}-{re.sub('[^0-9a-z.]+', '-', str(name.fragment).lower())}", ".png"
     for number in itertools.count(1):
-        suffix = "" if number == 1 else f"-{number}"
-        target = folder / f"{name.stem}{suffix}{PurePath(name.name).suffix}"
+        count = "" if number == 1 else f"-{number}"
+        target = folder / f"{stem}{count}{suffix}"
         if target in made:
             continue
         try:
@@ -97,6 +112,8 @@ def _is_there(source: str, target: Path, mode: str) -> bool:
     """Tell whether what is there already is what would be made."""
     if not target.is_file() or target.is_symlink() != (mode == "symlink"):
         return False
+    if ImageRef(source).is_part:
+        return _crop(source) == target.read_bytes()
     if ImageRef(source).is_url:
         with ImageRef(source).open() as file:
             return file.read() == target.read_bytes()
@@ -108,7 +125,9 @@ def _is_there(source: str, target: Path, mode: str) -> bool:
 def _copy(source: str, target: Path) -> None:
     temporary = temporary_beside(target)
     try:
-        if ImageRef(source).is_url:
+        if ImageRef(source).is_part:
+            temporary.write_bytes(_crop(source))
+        elif ImageRef(source).is_url:
             with ImageRef(source).open() as file, temporary.open("xb") as copy:
                 shutil.copyfileobj(file, copy)
         else:
@@ -128,6 +147,13 @@ def _copy(source: str, target: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def _crop(source: str) -> bytes:
+    """Return a part as a file of its own."""
+    content = io.BytesIO()
+    load_image(source).save(content, "PNG")
+    return content.getvalue()
+
+
 def _symlink(source: str, target: Path) -> None:
     _refuse_url(source)
     Path(source).stat()  # a link to nothing would be made without a word
@@ -140,8 +166,81 @@ def _hardlink(source: str, target: Path) -> None:
 
 
 def _refuse_url(source: str) -> None:
+    if ImageRef(source).is_part:
+        raise ValueError(f"No link can lead to {source!r}, a part: copy it, or link whole files.")
     if ImageRef(source).is_url:
         raise ValueError(f"No link can lead to the URL {source!r}; copy the images instead.")
 
 
 _MODES = {"copy": _copy, "symlink": _symlink, "hardlink": _hardlink}
+
+
+def write_yolo(
+    folder: str | os.PathLike[str],
+    boxes: Iterable[str],
+    labels: Sequence[Any] | None = None,
+) -> None:
+    r"""Write boxes as YOLO reads them, with the pictures that they lie in.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where ``images``, ``labels`` and ``data.yaml`` go; made if it does not exist.
+    boxes : iterable of str
+        Addresses of boxes, such as ``photo.jpg#xywh=160,120,320,240``.
+    labels : sequence of length n_boxes, default=None
+        The class of each, such as ``list_boxes(...).columns["label"]``. None makes all one class.
+
+    Raises
+    ------
+    ValueError
+        If an image is no box, a picture is no file but a page or a frame of one, or there are not
+        as many labels.
+    ImageDecodeError
+        If a picture cannot be read.
+
+    See Also
+    --------
+    list_boxes : Reads it back.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from dinov2_sklearn.selection import write_yolo
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (80, 40)).save(Path(folder) / "a.png")
+    ...     write_yolo(Path(folder) / "yolo", [f"{folder}/a.png#xywh=20,10,40,20"], ["wren"])
+    ...     (Path(folder) / "yolo" / "labels" / "a.txt").read_text()
+    '0 0.500000 0.500000 0.500000 0.500000\n'
+    """
+    folder, addresses = Path(folder), [*boxes]
+    kinds = ["object"] * len(addresses) if labels is None else [str(label) for label in labels]
+    if len(kinds) != len(addresses):
+        raise ValueError(f"There are {len(addresses)} boxes and {len(kinds)} labels.")
+    lines: dict[str, list[str]] = {}
+    names = list(dict.fromkeys(kinds))
+    for address, kind in zip(addresses, kinds, strict=True):
+        ref = ImageRef(address)
+        fragment = ref.fragment
+        if fragment is None or fragment.box is None or fragment != fragment.only_box:
+            raise ValueError(f"YOLO holds boxes in files of pictures, and {address!r} is none.")
+        width, height = image_size(ref.file)
+        (left, upper, right, lower), _ = fragment.pixels(width, height)
+        shares = (left + right) / 2 / width, (upper + lower) / 2 / height
+        shares += (right - left) / width, (lower - upper) / height
+        numbers = " ".join(f"{share:.6f}" for share in shares)
+        lines.setdefault(ref.file, []).append(f"{names.index(kind)} {numbers}\n")
+    copies = copy_images(lines, folder / "images")
+    (folder / "labels").mkdir(exist_ok=True)
+    for copy, text in zip(copies, lines.values(), strict=True):
+        with atomic_write((folder / "labels" / Path(copy).name).with_suffix(".txt")) as file:
+            file.write("".join(text).encode())
+    classes = "".join(f"  {i}: {json.dumps(name)}\n" for i, name in enumerate(names))
+    for name, content in {
+        "data.yaml": f"path: .\ntrain: images\nval: images\nnames:\n{classes}",
+        "labels/classes.txt": "".join(f"{name}\n" for name in names),
+    }.items():
+        with atomic_write(folder / name) as file:
+            file.write(content.encode())

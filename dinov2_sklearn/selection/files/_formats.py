@@ -4,6 +4,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 import numpy as np
 
-from ...images import ImageDecodeError, ImageRef, image_size
+from ...images import Fragment, ImageDecodeError, ImageRef, image_size
 from ._selection import COLUMNS, Selection
 
 __all__ = ["PAGE_FORMAT", "SelectionFormat", "choose_format", "parse", "to_json"]
@@ -21,6 +22,7 @@ PAGE_FORMAT = "dinov2_sklearn selection"
 _COCO = "images selected by dinov2_sklearn"
 _COCO_KEYS = ("id", "file_name", "width", "height", "rank", "license", "date_captured")
 _TASK_PREFIX = "/data/local-files/?d="
+_OBJECT = "object"  # what a box without a label is called
 _TASK_KEYS = ("rank", "index", "score", "cluster")
 
 
@@ -156,64 +158,147 @@ def _read_json(contents: Any, root: Path | None) -> Selection:
 
 def _write_coco(selection: Selection, root: Path | None) -> str:
     _refuse_columns(selection, _COCO_KEYS, "COCO")
-    images = []
-    for record, name in zip(selection.records(), _relative(selection, root), strict=True):
-        width, height = _size(record["filepath"])
-        image = {"id": record["rank"], "file_name": name, "width": width, "height": height}
-        images.append({**image, **{key: record[key] for key in ("rank", *selection.columns)}})
+    # A picture may have several boxes, and stands once; without boxes it has its pick's number.
+    images: dict[str, dict[str, Any]] = {}
+    annotations: list[dict[str, Any]] = []
+    categories: dict[str, int] = {}
+    for record, address in zip(selection.records(), _relative(selection, root), strict=True):
+        name, box = _of_box(address)
+        details = {key: record[key] for key in ("rank", *selection.columns)}
+        if name not in images:
+            width, height = _size(_of_box(record["filepath"])[0])
+            # Readers of COCO look for a license of each image.
+            image = {"id": record["rank"], "file_name": name, "width": width, "height": height}
+            images[name] = image | {"license": 0} | (details if box is None else {})
+        if box is not None:
+            image = images[name]
+            (left, upper, right, lower), _ = box.pixels(image["width"], image["height"])
+            place = [left, upper, right - left, lower - upper]
+            kind = categories.setdefault(str(details.get("label") or _OBJECT), len(categories) + 1)
+            annotations.append(
+                {"id": record["rank"], "image_id": image["id"], "category_id": kind}
+                | {"bbox": place, "area": place[2] * place[3], "iscrowd": 0, "segmentation": []}
+                | {"part": str(box), "attributes": details}
+            )
     return _dump(
         {
             "info": {"description": _COCO, **selection.settings},
-            "licenses": [],
-            "images": images,
-            "annotations": [],
-            "categories": [],
+            "licenses": [{"id": 0, "name": "", "url": ""}],
+            "images": [*images.values()],
+            "annotations": annotations,
+            "categories": [
+                {"id": number, "name": name, "supercategory": ""}
+                for name, number in categories.items()
+            ],
         }
     )
 
 
+def _of_box(address: str) -> tuple[str, Fragment | None]:
+    """Split an address before its box; what else its fragment says stays with the picture."""
+    ref = ImageRef(address)
+    fragment = ref.fragment
+    if fragment is None or fragment.box is None:
+        return address, None
+    whole = str(replace(fragment, box=None, is_percent=False))
+    return ref.file + (f"#{whole}" if whole else ""), fragment.only_box
+
+
+def _joined(address: str, part: str) -> str:
+    return f"{address}{'&' if ImageRef(address).is_part else '#'}{part}"
+
+
 def _read_coco(contents: Any, root: Path | None) -> Selection:
-    images = contents["images"]
     info = contents.get("info", {})
+    by_id = {image["id"]: image for image in contents["images"]}
+    boxes = [a for a in contents.get("annotations", []) if "part" in a]
+    if boxes:
+        boxes.sort(key=lambda box: box["id"])
+        records = [box["attributes"] for box in boxes]
+        names = [_joined(by_id[box["image_id"]]["file_name"], box["part"]) for box in boxes]
+    else:
+        records = contents["images"]
+        names = [image["file_name"] for image in records]
     return Selection(
-        _absolute([image["file_name"] for image in images], root),
-        columns=_columns(images, (*_COCO_KEYS, *COLUMNS)),
+        _absolute(names, root),
+        columns=_columns(records, (*_COCO_KEYS, *COLUMNS)),
         settings={key: value for key, value in info.items() if key != "description"},
     )
 
 
 def _write_label_studio(selection: Selection, root: Path | None) -> str:
-    if root is None:
+    if root is None and not all(map(_is_served, _paths(selection))):
         raise ValueError(
             "Label Studio finds images relative to its LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT: "
             "give that folder as root."
         )
-    _refuse_columns(selection, ("image",), "Label Studio")
+    _refuse_columns(selection, ("part",), "Label Studio")
     tasks = []
-    for record, name in zip(selection.records(), _relative(selection, root), strict=True):
-        if ImageRef(name).is_url:
+    for record, address in zip(selection.records(), _relative(selection, root), strict=True):
+        name, box = _of_box(address)
+        served = _is_served(name)
+        if ImageRef(name).is_part or (ImageRef(name).is_url and not served):
             raise ValueError(
-                f"Label Studio's local storage holds files, not URLs such as {name!r}: copy the "
-                "images, and write the tasks of the copies."
+                "Label Studio's local storage holds files, and it shows https and s3 URLs, but not "
+                f"{name!r}: copy the images, and write the tasks of the copies."
             )
         # The server reads the path from a URL's query: what has a meaning there is escaped.
-        image = _TASK_PREFIX + quote(os.fsencode(name), safe="/")
+        image = name if served else _TASK_PREFIX + quote(os.fsencode(name), safe="/")
         details = {key: record[key] for key in (*_TASK_KEYS, *selection.columns)}
-        tasks.append({"data": {**details, "image": image}})
+        task: dict[str, Any] = {"data": {**details, "image": image}}
+        if box is not None:
+            task["data"]["part"] = str(box)
+            task["predictions"] = [_prediction(record, box)]
+        tasks.append(task)
     return _dump(tasks)
+
+
+def _is_served(path: str) -> bool:
+    return path.startswith(("http://", "https://", "s3://", "gs://"))
+
+
+def _prediction(record: Mapping[str, Any], box: Fragment) -> dict[str, Any]:
+    """Return a box as Label Studio shows it before anyone has labelled: in percent."""
+    width, height = _size(_of_box(record["filepath"])[0])
+    (left, upper, right, lower), _ = box.pixels(width, height)
+    place = {
+        "x": 100 * left / width,
+        "y": 100 * upper / height,
+        "width": 100 * (right - left) / width,
+        "height": 100 * (lower - upper) / height,
+        "rotation": 0,
+    }
+    result = {
+        "id": f"box{record['rank']}",
+        "type": "rectanglelabels",
+        "from_name": "label",
+        "to_name": "image",
+        "original_width": width,
+        "original_height": height,
+        "value": {**place, "rectanglelabels": [str(record.get("label") or _OBJECT)]},
+    }
+    confidence = record.get("confidence")
+    score = {} if confidence in (None, "") else {"score": float(confidence)}
+    return {"model_version": "boxes", **score, "result": [result]}
 
 
 def _read_label_studio(tasks: Any, root: Path | None) -> Selection:
     # Not the row numbers: tasks of several lists are put together in a project.
     data = [task["data"] for task in tasks]
+    paths = _absolute([_task_path(details["image"]) for details in data], root)
     return Selection(
-        _absolute([_task_path(details["image"]) for details in data], root),
+        [
+            _joined(path, details["part"]) if "part" in details else path
+            for path, details in zip(paths, data, strict=True)
+        ],
         **_known_numbers(data),
-        columns=_columns(data, ("image", *COLUMNS)),
+        columns=_columns(data, ("image", "part", *COLUMNS)),
     )
 
 
 def _task_path(url: str) -> str:
+    if _is_served(url):
+        return url
     if not url.startswith(_TASK_PREFIX):
         raise ValueError(f"a task whose image is {url!r}, not in local storage")
     return os.fsdecode(unquote_to_bytes(url.removeprefix(_TASK_PREFIX)))
@@ -261,7 +346,7 @@ def _refuse_columns(selection: Selection, taken: Sequence[str], what: str) -> No
 
 def _absolute(names: list[str], root: Path | None) -> list[str]:
     # Names stay str: paths that are no valid text must survive.
-    return names if root is None else [os.path.join(root, name) for name in names]  # noqa: PTH118
+    return names if root is None else [ImageRef(name).below(str(root)) for name in names]
 
 
 def _size(path: str) -> tuple[int, int]:
