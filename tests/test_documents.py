@@ -20,7 +20,8 @@ from dinov2_sklearn.cli import main
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("embed", "formats", "duplicates", "map", "choose", "look", "label_rounds", "batches")
+NAMES = ("embed", "formats", "objects", "duplicates", "map", "choose", "look")
+NAMES += ("label_rounds", "batches")
 GUIDE = [f"docs/guide/{name}.md" for name in NAMES]
 # To a model that knows nothing, all photographs look alike.
 STRICTER = {

@@ -182,7 +182,7 @@ def list_source(arguments: argparse.Namespace, *, skips: bool = False) -> "Image
     Where the command skips what cannot be decoded, it skips what a table lists in vain, too.
     """
     from ..images import list_boxes, list_frames, list_rows
-    from ..images.sources import join_tables
+    from ..images._table import join_tables
 
     sources: list[str] = arguments.source
     if not sources and arguments.boxes is None:

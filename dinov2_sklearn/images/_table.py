@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ..utils import import_extra
 
-__all__ = ["ImageTable"]
+__all__ = ["ImageTable", "join_tables"]
 
 
 class ImageTable(Sequence[str]):
@@ -107,3 +107,15 @@ def _array(values: Any) -> NDArray[Any]:
     array = np.empty(len(listed), dtype=object)
     array[:] = listed
     return array
+
+
+def join_tables(tables: Sequence[ImageTable]) -> ImageTable:
+    """Put tables one after the other; None stands where one has no such column."""
+    if len(tables) == 1:
+        return tables[0]
+    names = dict.fromkeys(name for table in tables for name in table.columns)
+    columns = {
+        name: [v for table in tables for v in table.columns.get(name, [None] * len(table))]
+        for name in names
+    }
+    return ImageTable([path for table in tables for path in table.paths], columns)

@@ -159,8 +159,9 @@ def save_embeddings(
         "model_name": str(model_name),
         "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
         "metadata": _as_json(metadata or {}),
-        "columns": check_columns(columns, len(ids)),
     }
+    if columns is not None and len(columns):
+        contents["columns"] = check_columns(columns, len(ids))
     with atomic_write(path) as file:
         write(file, contents)
 
@@ -381,7 +382,7 @@ def _write_npz(file: BinaryIO, contents: dict[str, Any]) -> None:
         model_name=np.array(contents["model_name"]),
         timestamp=np.array(contents["timestamp"]),
         metadata=np.array(json.dumps(contents["metadata"])),
-        columns=np.array(json.dumps(contents["columns"])),
+        columns=np.array(json.dumps(contents.get("columns", {}))),
     )
 
 
@@ -416,8 +417,8 @@ def _write_parquet(file: BinaryIO, contents: dict[str, Any]) -> None:
         "timestamp": contents["timestamp"],
         "metadata": json.dumps(contents["metadata"]),
     }
-    ids, rows, columns = (contents[key] for key in ("image_ids", "embeddings", "columns"))
-    write_table(file, _COLUMNS, ids, rows, metadata=metadata, columns=columns)
+    ids, rows = contents["image_ids"], contents["embeddings"]
+    write_table(file, _COLUMNS, ids, rows, metadata=metadata, columns=contents.get("columns"))
 
 
 def _read_parquet(file: BinaryIO) -> dict[str, Any]:

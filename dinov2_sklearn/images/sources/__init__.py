@@ -1,7 +1,7 @@
 """Where images come from: folders, globs, URLs, tables and lists."""
 
 from ._boxes import list_boxes
-from ._sources import join_tables, list_frames, list_images, list_rows
+from ._sources import list_frames, list_images, list_rows
 from ._tables import (
     below_folder_of,
     check_column,
@@ -19,7 +19,6 @@ __all__ = [
     "is_frame",
     "is_listing",
     "is_missing",
-    "join_tables",
     "list_boxes",
     "list_frames",
     "list_images",

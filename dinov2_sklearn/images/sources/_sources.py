@@ -41,7 +41,7 @@ from ._tables import (
 )
 from ._walking import LEFT_BEHIND, above_glob, split_glob, walk, walk_glob, walk_url
 
-__all__ = ["join_tables", "list_frames", "list_images", "list_rows"]
+__all__ = ["list_frames", "list_images", "list_rows"]
 
 _TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 _LISTINGS = (*_TABLES, ".txt")
@@ -262,18 +262,6 @@ def list_rows(
             )
     table = ImageTable(paths, columns)
     return _each_page(table) if pages else table
-
-
-def join_tables(tables: Sequence[ImageTable]) -> ImageTable:
-    """Put tables one after the other; None stands where one has no such column."""
-    if len(tables) == 1:
-        return tables[0]
-    names = dict.fromkeys(name for table in tables for name in table.columns)
-    columns = {
-        name: [v for table in tables for v in table.columns.get(name, [None] * len(table))]
-        for name in names
-    }
-    return ImageTable([path for table in tables for path in table.paths], columns)
 
 
 def _each_page(table: ImageTable) -> ImageTable:

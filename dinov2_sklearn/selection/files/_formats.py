@@ -159,19 +159,20 @@ def _read_json(contents: Any, root: Path | None) -> Selection:
 def _write_coco(selection: Selection, root: Path | None) -> str:
     _refuse_columns(selection, _COCO_KEYS, "COCO")
     # A picture may have several boxes, and stands once; without boxes it has its pick's number.
-    images: dict[str, dict[str, Any]] = {}
+    images: dict[Any, dict[str, Any]] = {}
     annotations: list[dict[str, Any]] = []
     categories: dict[str, int] = {}
     for record, address in zip(selection.records(), _relative(selection, root), strict=True):
         name, box = _of_box(address)
         details = {key: record[key] for key in ("rank", *selection.columns)}
-        if name not in images:
+        key = name if box is not None else record["rank"]
+        if key not in images:
             width, height = _size(_of_box(record["filepath"])[0])
             # Readers of COCO look for a license of each image.
             image = {"id": record["rank"], "file_name": name, "width": width, "height": height}
-            images[name] = image | {"license": 0} | (details if box is None else {})
+            images[key] = image | {"license": 0} | (details if box is None else {})
         if box is not None:
-            image = images[name]
+            image = images[key]
             (left, upper, right, lower), _ = box.pixels(image["width"], image["height"])
             place = [left, upper, right - left, lower - upper]
             kind = categories.setdefault(str(details.get("label") or _OBJECT), len(categories) + 1)
@@ -232,7 +233,7 @@ def _write_label_studio(selection: Selection, root: Path | None) -> str:
             "Label Studio finds images relative to its LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT: "
             "give that folder as root."
         )
-    _refuse_columns(selection, ("part",), "Label Studio")
+    _refuse_columns(selection, ("image", "part"), "Label Studio")
     tasks = []
     for record, address in zip(selection.records(), _relative(selection, root), strict=True):
         name, box = _of_box(address)
