@@ -267,6 +267,8 @@ def _read_record(record: dict[str, Any]) -> tuple[str, Any]:
         label = next((record[name] for name in _LABELS if name in record), None)
         return _address(record[_first_of(_PATHS, list(record))]), label
     name = _address(record["data"][_first_of(_PATHS[::-1], list(record["data"]))])
+    if "part" in record["data"]:  # the box in it that the task is about, of `write_selection`
+        name = f"{name}#{record['data']['part']}"
     choices = {
         choice
         for annotation in record.get("annotations", ())
