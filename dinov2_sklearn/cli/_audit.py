@@ -45,7 +45,7 @@ def _run(arguments: argparse.Namespace) -> Report:
 
     check_output(arguments.output, arguments.embeddings, arguments.labels)
     check_sheet(arguments, arguments.output, arguments.embeddings, arguments.labels)
-    rows, paths, _, _, skipped = load(arguments.embeddings)
+    rows, paths, _, _, skipped, _ = load(arguments.embeddings)
     y = load_labels(arguments.labels, paths, root=arguments.root)
     model = LabelQuality(**given(arguments, _ESTIMATOR)).fit(rows, y)
     order = np.argsort(model.label_quality_, kind="stable").tolist()

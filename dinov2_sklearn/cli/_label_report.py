@@ -37,7 +37,7 @@ def _run(arguments: argparse.Namespace) -> Report:
         check_extension(arguments.curve)
         inputs = (arguments.embeddings, arguments.labels)
         check_output(arguments.curve, *inputs, option="--curve")
-    rows, paths, _, _, skipped = load(arguments.embeddings)
+    rows, paths, _, _, skipped, _ = load(arguments.embeddings)
     y = load_labels(arguments.labels, paths, root=arguments.root)
     report = label_report(rows, y, random_state=arguments.seed)
     text, data = str(report), report.to_dict()
