@@ -199,6 +199,10 @@ def list_source(arguments: argparse.Namespace, *, skips: bool = False) -> "Image
             image_col=arguments.image_col,
         )
     if arguments.frames is not None:
+        if arguments.pages or arguments.pattern != "*" or arguments.exclude_pattern:
+            raise ValueError(
+                "--frames takes all videos of --input: give no pattern and no --pages."
+            )
         return join_tables([list_frames(source, arguments.frames) for source in sources])
     tables = [
         list_rows(

@@ -77,20 +77,22 @@ def _run(arguments: argparse.Namespace) -> Report:
     projector = UMAPProjector(**given(arguments, _PROJECTOR))
     projector.n_neighbors = min(projector.n_neighbors, len(rows) - 1)
     projector.fit(rows)
-    columns = {name: _values(values) for name, values in columns.items()}
-    labels = None
+    known = {name: _values(values) for name, values in columns.items()}
+    labels: NDArray | None = None
     if (by := arguments.color_by) is not None:
-        if by not in columns:
-            known = ", ".join(map(repr, columns)) or "none"
-            raise ValueError(f"--color-by {by!r} is none of the columns of the images: {known}.")
-        labels = columns.pop(by)
+        if arguments.n_clusters is not None:
+            raise ValueError("--color-by and --n-clusters both colour the map. Give one of them.")
+        if by not in known:
+            names = ", ".join(map(repr, known)) or "none"
+            raise ValueError(f"--color-by {by!r} is none of the columns of the images: {names}.")
+        labels = known.pop(by)
     if arguments.n_clusters is not None:
         labels = projector.cluster(arguments.n_clusters)
     display = ProjectionDisplay(projector.embedding_, labels=labels, selected=selected, names=paths)
     if is_page:
         thumbnails = "sprites" if arguments.show_images else None
         taken = ("label", "selection")  # the page has its own
-        shown = {f"given {k}" if k in taken else k: values for k, values in columns.items()}
+        shown = {f"given {k}" if k in taken else k: values for k, values in known.items()}
         display.write_html(
             output, paths, thumbnails=thumbnails, columns=shown, title=arguments.title
         )
@@ -111,9 +113,9 @@ def _values(values: list[Any]) -> "NDArray":
     import numpy as np
 
     try:
-        numbers = [math.nan if value in (None, "") else float(value) for value in values]
-        if all(isinstance(value, int) or float(value).is_integer() for value in values):
-            return np.array([int(float(value)) for value in values])
-        return np.array(numbers)
+        numbers = np.array([math.nan if value in (None, "") else float(value) for value in values])
     except (TypeError, ValueError):
         return np.array(["" if value is None else str(value) for value in values], dtype=object)
+    # Whole numbers name classes; others lie on a scale.
+    whole = (np.abs(numbers) < 2**53) & (numbers == np.round(numbers))
+    return numbers.astype(np.int64) if whole.all() else numbers

@@ -392,7 +392,9 @@ def _read_npz(file: BinaryIO) -> dict[str, Any]:
         raise EmbeddingsFileError("is a single array (.npy), not a .npz archive.")
     with archive:
         _check_keys(dict.fromkeys(archive.files))
-        contents = {key: archive[key] for key in (*_KEYS, "columns") if key in archive.files}
+        contents: dict[str, Any] = {
+            key: archive[key] for key in (*_KEYS, "columns") if key in archive.files
+        }
     for key in ("image_ids", "model_name", "timestamp", "metadata", "columns"):
         if key not in contents:  # of 0.1.0
             contents[key] = {}
@@ -424,7 +426,8 @@ def _write_parquet(file: BinaryIO, contents: dict[str, Any]) -> None:
 def _read_parquet(file: BinaryIO) -> dict[str, Any]:
     table = read_table(file, verify=True)
     strings = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    contents = _check_keys(strings | {name: table[name] for name in table.column_names})
+    columns: dict[str, Any] = {name: table[name] for name in table.column_names}
+    contents = _check_keys({**strings, **columns})
     try:
         contents["embeddings"] = to_matrix(contents["embeddings"])
     except ValueError as error:
@@ -459,6 +462,5 @@ def _check_keys(contents: Any) -> dict[str, Any]:
         raise EmbeddingsFileError(
             f"is no embeddings file: it lacks {', '.join(missing)}. It has: {found}."
         )
-    found = {key: contents[key] for key in _KEYS}
     # Files of 0.1.0 have no columns.
-    return {**found, "columns": contents.get("columns", {})}
+    return {"columns": {}} | {key: contents[key] for key in (*_KEYS, "columns") if key in contents}

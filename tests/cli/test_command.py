@@ -54,7 +54,10 @@ MAP = (
     "--metric euclidean --title Birds --width 4 --height 3 --dpi 50 --dot-size 20 "
     "--colormap tab10 --axes --seed 1 --selection picks.csv --root . --json --quiet"
 )
-PAGE = "visualize --embeddings all.npz --output map.html --interactive --show-images --no-axes"
+PAGE = (
+    "visualize --embeddings all.npz --output map.html --interactive --show-images --no-axes "
+    "--color-by day"
+)
 SELECT = (
     "select --embeddings all.npz --output picks.csv --n 3 --strategy hybrid --n-clusters 2 "
     "--fps-ratio 0.5 --metric cosine --seed 1 --copy-to picked --copy-mode symlink "
@@ -97,6 +100,19 @@ RUN = "run pipe.joblib --input list.csv --image-col file --pattern * --output ni
 RUN_PNG = (
     "run pipe.joblib --input photos --exclude-pattern bad.png --exclude-pattern *.jpg --output pngs"
 )
+PARTS = [
+    f"{command} {part}"
+    for command, source in (
+        ("extract --model {model} --output parts.npz --json", "--input"),
+        ("patches --model {model} --output parts --json", "--images"),
+        ("run pipe.joblib --output parts --json", "--input"),
+    )
+    for part in (
+        "--boxes boxes.csv --min-confidence 0.5 --padding 0.1 --square",
+        f"{source} clip.mp4 --frames 1",
+        f"{source} photos --pages --exclude-pattern bad.* --storage-options {{}}",
+    )
+]
 ALL = [
     EXTRACT_ALL,
     EXTRACT,
@@ -115,6 +131,7 @@ ALL = [
     PCA,
     RUN,
     RUN_PNG,
+    *PARTS,
 ]
 # Run in tests/test_demo.py.
 DEMO = "demo --output demo --n 24 --json --quiet"
@@ -129,7 +146,8 @@ def desk(tmp_path, image_folder, tiny_dinov2, monkeypatch):
     for i in range(10):
         image = Image.open(image_folder[i % 6]).convert("RGB").rotate(7 * i)
         image.save(f"photos/bird {i}.{'png' if i % 2 else 'jpg'}")
-    Path("list.csv").write_text("file\n" + "".join(f"{p}\n" for p in sorted(Path().glob("*/*"))))
+    rows = [f"{path},{i % 3}\n" for i, path in enumerate(sorted(Path().glob("*/*")))]
+    Path("list.csv").write_text("file,day\n" + "".join(rows))
     Path("photos/bad.png").write_bytes(b"\x89PNG\r\n\x1a\n no more")
     Path("model").symlink_to(tiny_dinov2)
     return tmp_path
@@ -289,6 +307,35 @@ def test_pipeline_of_yesterday(desk, run):
     assert load_embeddings("pngs/output.npz").embeddings.shape == (5, 2)
     run(RUN)
     assert load_embeddings("night/output.npz").embeddings.shape == (10, 2)
+
+
+def test_parts_of_files(desk, run):
+    import joblib
+    from sklearn.pipeline import make_pipeline
+
+    av = pytest.importorskip("av")
+    with av.open("clip.mp4", "w") as container:
+        stream = container.add_stream("libx264", rate=2)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for i in range(6):
+            grey = np.full((64, 64, 3), 40 * i, dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+        container.mux(stream.encode())
+    boxes = ["photos/bird 0.jpg,0,0,20,20,0.9", "photos/bird 0.jpg,9,9,20,20,0.9"]
+    boxes.append("photos/bird 2.jpg,0,0,20,20,0.3")
+    Path("boxes.csv").write_text("\n".join(["image_path,x,y,width,height,confidence", *boxes]))
+    joblib.dump(
+        make_pipeline(DINOv2Transformer("./model")).fit(["photos/bird 0.jpg"]), "pipe.joblib"
+    )
+    for line, n_images in zip(PARTS, 3 * (2, 3, 10), strict=True):
+        run(line)
+        if line.startswith("patches"):
+            pictures = [path for path in Path("parts").iterdir() if path.is_file()]
+            assert len(pictures) == n_images
+            shutil.rmtree("parts")
+        else:
+            file = "parts.npz" if line.startswith("extract") else "parts/output.npz"
+            assert len(load_embeddings(file)) == n_images
 
 
 def test_models(run):

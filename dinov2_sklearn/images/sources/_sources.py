@@ -315,7 +315,7 @@ def list_frames(video: str | PathLike[str], every: float = 1.0) -> ImageTable:
     >>> list_frames("clip.mp4", every=0.5)  # doctest: +SKIP
     ImageTable(240 images, columns: video, time)
     """
-    if not every > 0:
+    if not 0 < every < math.inf:
         raise ValueError(f"every must be above 0 seconds, got {every!r}.")
     video = os.path.expanduser(os.fsdecode(video))
     step = Fraction(str(every))

@@ -228,9 +228,9 @@ def write_yolo(
             raise ValueError(f"YOLO holds boxes in files of pictures, and {address!r} is none.")
         width, height = image_size(ref.file)
         (left, upper, right, lower), _ = fragment.pixels(width, height)
-        shares = (left + right) / 2 / width, (upper + lower) / 2 / height
-        shares += (right - left) / width, (lower - upper) / height
-        numbers = " ".join(f"{share:.6f}" for share in shares)
+        centre = (left + right) / 2 / width, (upper + lower) / 2 / height
+        size = (right - left) / width, (lower - upper) / height
+        numbers = " ".join(f"{share:.6f}" for share in (*centre, *size))
         lines.setdefault(ref.file, []).append(f"{names.index(kind)} {numbers}\n")
     copies = copy_images(lines, folder / "images")
     (folder / "labels").mkdir(exist_ok=True)
