@@ -2,7 +2,7 @@
 
     python benchmarks                                # everything, 40 minutes or more
     python benchmarks selection attention/memory     # some scripts, or parts of them
-    python benchmarks duplicates/hardest             # the longest part: only where it is named
+    python benchmarks duplicates/hardest             # a long part: only where it is named
     python benchmarks --quick --output quick.md      # a few minutes: that they run
 
 Each part is a section of the file. A part that is run again replaces its section and leaves the
@@ -21,13 +21,13 @@ from _figures import RESULTS, read_sections, write_figures
 HERE = Path(__file__).parent
 PARTS = {
     "extraction": ("throughput", "fidelity", "caching", "memory"),
-    "projection": ("fit", "transform", "held-out", "page"),
+    "projection": ("fit", "peers", "transform", "held-out", "page"),
     "duplicates": ("exact", "speed", "million", "peers"),
     "selection": ("speed", "million", "evidence", "ratio", "order"),
     "attention": ("speed", "memory"),
     "ray_extraction": ("overhead", "decoding", "two-levels"),
 }
-LONG = ("duplicates/hardest",)
+LONG = ("projection/large", "projection/million", "duplicates/hardest")
 HEAD = """# What was measured
 
 Written by `make bench`; each section says when and on what machine. A ratio is how many times as

@@ -14,6 +14,7 @@ import skops.io
 from sklearn.base import clone
 from sklearn.manifold import trustworthiness
 from sklearn.metrics import pairwise_distances
+from threadpoolctl import threadpool_limits
 
 from dinov2_sklearn.projection import UMAPProjector, _projector
 from dinov2_sklearn.projection._projector import _settle_components
@@ -66,11 +67,11 @@ def test_a_training_row_gets_its_own_point(projector, digits):
 def test_a_new_row_gets_the_same_point_in_any_company(projector, digits):
     rows, new_rows = digits
     points = projector.transform(new_rows)
-    alone = np.vstack([projector.transform(new_rows[i : i + 1]) for i in range(8)])
-    tens = np.vstack([projector.transform(new_rows[i : i + 10]) for i in range(0, 100, 10)])
+    alone = np.vstack([projector.transform(new_rows[i : i + 1]) for i in range(4)])
+    tens = np.vstack([projector.transform(new_rows[i : i + 10]) for i in range(0, 40, 10)])
     crowd = projector.transform(np.vstack([rows, new_rows[::-1]]))[len(rows) :][::-1]
-    np.testing.assert_array_equal(alone, points[:8])
-    np.testing.assert_array_equal(tens, points[:100])
+    np.testing.assert_array_equal(alone, points[:4])
+    np.testing.assert_array_equal(tens, points[:40])
     np.testing.assert_array_equal(crowd, points)
 
 
@@ -108,23 +109,27 @@ def test_fit_transform_is_fit_then_transform(digits):
     assert projector.embedding_.any()
 
 
-def test_another_process_reads_and_repeats_the_map(digits, fitted, tmp_path):
-    np.save(tmp_path / "rows.npy", digits[0])
-    np.save(tmp_path / "new.npy", digits[1])
-    joblib.dump(fitted, tmp_path / "map.joblib")
+def test_another_process_of_more_threads_reads_and_repeats_the_map(digits, tmp_path):
+    rows = np.tile(digits[0], (1, 2)) + digits[0][:, :1]
+    with threadpool_limits(1):
+        model = UMAPProjector(n_epochs=20, pca_components=9, n_jobs=1).fit(rows)
+    np.save(tmp_path / "rows.npy", rows)
+    joblib.dump(model.set_params(n_jobs=None), tmp_path / "map.joblib")
     code = """
 import hashlib, sys, joblib, numpy as np
 digest = lambda points: hashlib.sha256(points.tobytes()).hexdigest()
 folder = sys.argv[1]
+rows = np.load(folder + "/rows.npy")
 projector = joblib.load(folder + "/map.joblib")
-print(digest(projector.transform(np.load(folder + "/new.npy"))))
-print(sorted({"umap", "numba", "torch", "matplotlib", "plotly"} & set(sys.modules)))
-print(digest(projector.fit(np.load(folder + "/rows.npy")).embedding_))
+print(digest(projector.transform(rows[:9] + 0.1)))
+print(sorted({"umap", "numba", "torch", "matplotlib", "plotly", "transformers"} & set(sys.modules)))
+print(digest(projector.fit(rows).embedding_))
 """
-    placed, loaded, repeated = run_python(code, tmp_path).splitlines()
-    assert placed == digest(fitted.transform(digits[1]))
+    threads = {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "3"}
+    placed, loaded, repeated = run_python(code, tmp_path, **threads).splitlines()
+    assert placed == digest(model.transform(rows[:9] + 0.1))
     assert loaded == "[]"
-    assert repeated == digest(fitted.embedding_)
+    assert repeated == digest(model.embedding_)
 
 
 def test_seeds_matter_and_the_global_generator_does_not(digits, fitted):
@@ -182,7 +187,7 @@ def test_the_first_partial_fit_is_fit(digits):
 
 
 @FEW_ROWS
-@pytest.mark.parametrize("n_rows", [1, 2, 3, 4, 5, 6, 7, 15, 16])
+@pytest.mark.parametrize("n_rows", [1, 2, 4, 5, 15, 16])
 @pytest.mark.parametrize("options", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_any_number_of_rows_has_a_map(n_rows, options):
     rows = np.random.default_rng(n_rows).normal(size=(n_rows, 6))
@@ -219,7 +224,7 @@ def test_a_thousand_copies_are_as_one_row():
 @FEW_ROWS
 @pytest.mark.parametrize("value", [0.0, 1.0, -7.5])
 def test_constant_data_is_one_point(value):
-    projector = UMAPProjector(metric="euclidean", pca_components=2).fit(np.full((50, 4), value))
+    projector = UMAPProjector(metric="euclidean", pca_components=2).fit(np.full((20_000, 4), value))
     assert (projector.embedding_ == 0).all()
     assert (projector.transform(np.ones((2, 4))) == 0).all()
     assert projector.pca_loss_ == 0
@@ -355,21 +360,6 @@ def test_no_threads_are_refused(digits):
         UMAPProjector(n_jobs=0).fit(digits[0])
 
 
-def test_machines_of_any_number_of_cores_make_the_same_map(digits, tmp_path):
-    np.save(tmp_path / "rows.npy", np.tile(digits[0], (1, 2)) + digits[0][:, :1])
-    code = """
-import hashlib, sys, numpy as np
-from dinov2_sklearn import UMAPProjector
-model = UMAPProjector(n_epochs=20, pca_components=9).fit(np.load(sys.argv[1]))
-print(hashlib.sha256(model.embedding_.tobytes()).hexdigest())
-"""
-    made = {
-        run_python(code, tmp_path / "rows.npy", OMP_NUM_THREADS=str(n), OPENBLAS_NUM_THREADS=str(n))
-        for n in (1, 3)
-    }
-    assert len(made) == 1
-
-
 def test_numpy_numbers_are_numbers(digits):
     numbers = {"n_components": 3, "n_neighbors": 7, "n_epochs": 10, "pca_components": 9}
     as_numpy = {name: np.int64(value) for name, value in numbers.items()}
@@ -457,12 +447,6 @@ def test_new_rows_make_labels_stale(fitted, digits):
 def test_clustering_that_cannot_be_is_refused(arguments, message, fitted):
     with pytest.raises(ValueError, match=message):
         fitted.cluster(**arguments)
-
-
-def test_importing_the_room_loads_nothing_heavy():
-    heavy = {"umap", "numba", "torch", "matplotlib", "plotly", "transformers"}
-    code = f"import sys, dinov2_sklearn.projection; print(sorted({heavy!r} & set(sys.modules)))"
-    assert run_python(code) == "[]"
 
 
 def test_there_is_no_inverse_and_the_docstring_says_why():
