@@ -11,8 +11,9 @@ from packaging.version import Version
 from dinov2_sklearn import __version__
 
 ROOT = Path(__file__).parents[1]
-# Tools and peers are pinned for the project itself, not for those who use it.
-NOT_TESTED = {"bench", "dev", "docs", "ray"}
+# Tools and peers are pinned for the project itself, not for those who use it. timm wants a build of
+# torchvision that fits that of torch, so its tests run where somebody has installed both.
+NOT_TESTED = {"bench", "dev", "docs", "ray", "timm"}
 
 
 def requirements(*left_out):

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from math import isqrt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from sklearn.metrics import euclidean_distances
 from ._distances import absolute_error, relative_error
 from ._forest import Forest, Pairs, spans
 from ._geometry import Rows, RowSubset, exact_rows, row_blocks
+from ._shadow import Shadow, cast_rows, cut, product_error, rounded_up, rounding, transposed
 from ._threads import for_each
 
 __all__ = ["within"]
@@ -143,7 +144,7 @@ class _Join:
         n_cells = 1 if centers is None else len(centers)
         self._starts = np.searchsorted(labels[self._order], np.arange(n_cells + 1))
         rows = RowSubset(X, self._order)
-        self._shadow = _Shadow(rows, mean, axes, n_jobs)
+        self._shadow = Shadow(rows, mean, axes, n_jobs)
         self._cells = None
         if centers is not None:
             self._cells = _Cells(rows, mean, centers, self._starts, self._radius)
@@ -151,13 +152,13 @@ class _Join:
     def share_out(self) -> list[list[_Part]]:
         """Cut the cells into parts, and put the parts of a few cells into one piece of work."""
         cells = [
-            [_Part(rows, cell) for rows in _cut(start, stop, _PART)]
+            [_Part(rows, cell) for rows in cut(start, stop, _PART)]
             for cell, (start, stop) in enumerate(pairwise(self._starts.tolist()))
             if stop > start
         ]
         if self._cells is None:
             return [[part] for part in cells[0]]
-        groups = _cut(0, len(cells), _CELL_GROUP)
+        groups = cut(0, len(cells), _CELL_GROUP)
         return [[part for cell in cells[group] for part in cell] for group in groups]
 
     def others_of(self, work: list[_Part]) -> list[NDArray[np.intp]]:
@@ -174,19 +175,19 @@ class _Join:
         So each pair of rows is met once.
         """
         buffer = np.empty(_TILE[0] * _TILE[1], dtype=self._X.dtype)
-        tiles = [(rows, self._shadow[rows]) for rows in _cut(part.start, part.stop, _TILE[0])]
+        tiles = [(rows, self._shadow[rows]) for rows in cut(part.start, part.stop, _TILE[0])]
         end = int(self._starts[np.searchsorted(self._starts, part.stop)])
-        for columns in _cut(part.start, end, _TILE[1]):
+        for columns in cut(part.start, end, _TILE[1]):
             # In ascending order of length: all that follow are too long to be near.
             apart = self._lengths[columns.start] - self._lengths[part.stop - 1]
             if apart > self._reach(part, columns):
                 break
-            right = _transposed(self._shadow[columns])
+            right = transposed(self._shadow[columns])
             for rows, left in tiles:
                 if rows.start < columns.stop:
                     self._tile(rows, columns, left, right, buffer)
-        for chosen in _cut(0, len(others), _TILE[1]):
-            right = _transposed(self._shadow[others[chosen]])
+        for chosen in cut(0, len(others), _TILE[1]):
+            right = transposed(self._shadow[others[chosen]])
             for rows, left in tiles:
                 self._tile(rows, others[chosen], left, right, buffer)
 
@@ -207,7 +208,7 @@ class _Join:
         table = buffer[: len(left) * right.shape[1]].reshape(len(left), -1)
         np.matmul(left, right, out=table)
         reach = self._reach(rows, columns)
-        limit = _rounded_up(reach**2 + _error(left, right), table.dtype)
+        limit = rounded_up(reach**2 + product_error(left, right), table.dtype)
         positions = (
             np.arange(columns.start, columns.stop) if isinstance(columns, slice) else columns
         )
@@ -240,7 +241,7 @@ class _Join:
         error = self._relative * float(norms_a.max() + norms_b.max()) + self._absolute
         # A row that is connected to the crowd at some height needs no longer pair for that.
         limits = [
-            _rounded_up(np.minimum(heights, self._sq_radius) + error, table.dtype)
+            rounded_up(np.minimum(heights, self._sq_radius) + error, table.dtype)
             for heights in self._forest.cut.reach(a, b)
         ]
         needed &= (table <= limits[0][:, None]) | (table <= limits[1])
@@ -262,88 +263,6 @@ class _Join:
             near = sq_distances <= self._sq_radius
             i, j = i[near], j[near]
             self._forest.add(Pairs(np.minimum(i, j), np.maximum(i, j), sq_distances[near]))
-
-
-def _cut(start: int, stop: int, size: int) -> list[slice]:
-    return [slice(at, min(at + size, stop)) for at in range(start, stop, size)]
-
-
-class _Shadow:
-    """Rows in fewer dimensions, where no two of them are farther apart than they are.
-
-    Kept where axes are few; in all features, cast as they are read: that would be all rows again.
-    Rounding moves a row by no more than `slack`, as a share of its length.
-    """
-
-    def __init__(
-        self,
-        X: Rows,
-        mean: NDArray[np.float64],
-        axes: NDArray[np.float64] | None,
-        n_jobs: int | None,
-    ):
-        self._X, self._mean = X, mean
-        self._kept: NDArray | None = None
-        self.slack = _rounding(X.dtype)
-        if axes is not None:
-            # The length of the rest is what is left of a difference.
-            self.slack += 2 * float(np.sqrt(4 * X.shape[1] * np.finfo(np.float64).eps))
-            kept = np.empty((len(X), axes.shape[1] + 3), dtype=X.dtype)
-
-            def cast(part: slice) -> None:
-                kept[part] = _cast(X, part, mean, axes)
-
-            for_each(cast, row_blocks(*X.shape), n_jobs)
-            self._kept = kept
-
-    def __getitem__(self, rows: slice | NDArray[np.intp]) -> NDArray:
-        return _cast(self._X, rows, self._mean) if self._kept is None else self._kept[rows]
-
-
-def _rounding(dtype: np.dtype) -> float:
-    """Bound by what share of its length rounding moves a row; twice, for second order."""
-    return 2 * float(np.finfo(dtype).eps)
-
-
-def _cast(
-    X: Rows,
-    rows: slice | NDArray[np.intp],
-    mean: NDArray[np.float64],
-    axes: NDArray[np.float64] | None = None,
-) -> NDArray:
-    """Read rows in all features, or on some axes and the length of the rest.
-
-    Each is followed by its squared length and by 1, so that a product gives squared distances.
-    """
-    block = exact_rows(X, rows)
-    block -= mean
-    if axes is not None:
-        sq_lengths = np.einsum("ij,ij->i", block, block)
-        block = block @ axes
-        rest = sq_lengths - np.einsum("ij,ij->i", block, block)
-        block = np.column_stack([block, np.sqrt(np.maximum(rest, 0))])
-    shadow = np.ones((block.shape[0], block.shape[1] + 2), dtype=X.dtype)
-    shadow[:, :-2] = block
-    shadow[:, -2] = np.einsum("ij,ij->i", shadow[:, :-2], shadow[:, :-2], dtype=np.float64)
-    return shadow
-
-
-def _transposed(rows: NDArray) -> NDArray:
-    """Return what rows of a shadow are multiplied with for squared distances to these."""
-    right = -2 * rows.T
-    right[-2], right[-1] = 1, rows[:, -2]
-    return right
-
-
-def _error(left: NDArray, right: NDArray) -> float:
-    """Bound how far rounding moves the squared distances that a product gives."""
-    width = left.shape[1]
-    norms = float(left[:, -2].max()) + float(right[-1].max())
-    return relative_error(left.dtype, width) * norms + absolute_error(left.dtype, width)
-
-
-def _rounded_up(value: Any, dtype: np.dtype) -> Any:
-    return np.nextafter(np.asarray(value).astype(dtype), dtype.type(np.inf))
 
 
 def _axes(sample: NDArray[np.float64], radius: float, share: float) -> NDArray[np.float64] | None:
@@ -382,10 +301,10 @@ def _labels(
     """Label each row with a center that is near, 0 without any, and measure how long it is."""
     labels = np.zeros(len(X), dtype=np.int32)
     lengths = np.empty(len(X), dtype=X.dtype)
-    right = None if centers is None else _transposed(centers)
+    right = None if centers is None else transposed(centers)
 
     def label(part: slice) -> None:
-        rows = _cast(X, part, mean)
+        rows = cast_rows(X, part, mean)
         lengths[part] = np.sqrt(rows[:, -2])
         if right is not None:
             labels[part] = (rows @ right).argmin(axis=1)
@@ -402,7 +321,7 @@ def _centers(X: Rows, mean: NDArray[np.float64], radius: float) -> tuple[NDArray
     n_cells = isqrt(len(X))
     draw = np.random.RandomState(0).permutation(len(X))[: n_cells * _CELL_TRAIN]
     sample = RowSubset(X, np.sort(draw))
-    rows = _cast(sample, slice(None), mean)[:, :-2]
+    rows = cast_rows(sample, slice(None), mean)[:, :-2]
     model = KMeans(n_cells, init="random", n_init=1, max_iter=5, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # rows that rounding makes equal
@@ -436,7 +355,7 @@ class _Cells:
     ):
         self._X = X
         self._mean = mean
-        self._right = _transposed(centers)
+        self._right = transposed(centers)
         self._starts = starts
         self._labels = np.repeat(np.arange(len(centers)), np.diff(starts))
         # What rounding of the margins themselves may take away.
@@ -449,8 +368,8 @@ class _Cells:
         self._own = np.empty(len(X), dtype=centers.dtype)
         self._least = np.full(self._scale.shape, np.inf, dtype=centers.dtype)
         for cell, (start, stop) in enumerate(pairwise(starts.tolist())):
-            for part in _cut(start, stop, _PART):
-                rows = _cast(X, part, mean)
+            for part in cut(start, stop, _PART):
+                rows = cast_rows(X, part, mean)
                 table = rows @ self._right
                 self._own[part] = table[:, cell]
                 margins = self._margins(rows, table, part, np.arange(len(centers)))
@@ -460,11 +379,11 @@ class _Cells:
         self, rows: NDArray, table: NDArray, part: slice, cells: NDArray[np.intp]
     ) -> NDArray:
         """Lower bounds of the margins of some rows towards cells, from distances to centers."""
-        error = 2 * _error(rows, self._right)
+        error = 2 * product_error(rows, self._right)
         margins = table - self._own[part, None]
         margins -= margins.dtype.type(error)
         margins *= self._scale[self._labels[part, None], cells]
-        margins -= _rounding(rows.dtype) * np.sqrt(rows[:, -2].max())
+        margins -= rounding(rows.dtype) * np.sqrt(rows[:, -2].max())
         return margins
 
     def neighbors(self, cells: list[int]) -> list[NDArray[np.intp]]:
@@ -473,8 +392,8 @@ class _Cells:
         ends = self._starts[chosen + 1]
         right = np.ascontiguousarray(self._right[:, chosen])
         which, found = [], []
-        for part in _cut(int(ends[0]), len(self._labels), _PART):
-            block = _cast(self._X, part, self._mean)
+        for part in cut(int(ends[0]), len(self._labels), _PART):
+            block = cast_rows(self._X, part, self._mean)
             margins = self._margins(block, block @ right, part, chosen)
             margins += self._least[chosen[:, None], self._labels[part]].T
             possible = (margins <= self._radius).T
