@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from numpy.typing import NDArray
+from sklearn.utils import gen_batches
 
 from ..drawing._palette import PALETTE
 from ._colors import HIGHLIGHT, NO_GROUP, PLAIN, Groups, group_points, is_continuous
@@ -305,11 +306,14 @@ def arrange(
         low, high = window[0] + size / 2, window[1] - size / 2
         if (low > high).any():
             continue
-        candidates = np.clip(anchor + spiral * sizes[:, 1].min() / 2, low, high)
-        near = np.abs(candidates[:, None] - places[None, :box])
-        free = ~(near < (size + sizes[:box]) / 2).all(axis=2).any(axis=1)
-        if free.any():
-            places[box] = candidates[free.argmax()]
+        for batch in gen_batches(MOST_TRIES, 100):  # most find room soon
+            candidates = np.clip(anchor + spiral[batch] * sizes[:, 1].min() / 2, low, high)
+            near = np.abs(candidates[:, None] - places[None, :box])
+            overlaps = near < (size + sizes[:box]) / 2
+            free = ~(overlaps[..., 0] & overlaps[..., 1]).any(axis=1)
+            if free.any():
+                places[box] = candidates[free.argmax()]
+                break
     return places
 
 
