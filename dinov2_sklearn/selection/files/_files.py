@@ -66,14 +66,16 @@ def write_selection(
         - "csv": the columns above. FiftyOne imports it as a ``CSVDataset``.
         - "txt": one path a line.
         - "json": all of these and how they were made, the form that the page of a map downloads.
-        - "coco": a COCO dataset of these images and no annotations, for CVAT and others.
-        - "label-studio": tasks that show each image from Label Studio's local storage.
+        - "coco": a COCO dataset of these images, with their boxes as annotations, for CVAT and
+          others.
+        - "label-studio": tasks that show each image from Label Studio's local storage or its URL,
+          with its box as a prediction.
 
         CSV, txt and Label Studio's tasks have a sidecar ``<path>.json`` that says how the
         selection was made. `load_selection` reads all of them.
     root : path-like, default=None
         Folder that the paths in a COCO or Label Studio file are relative to; for Label Studio its
-        document root, which it must have.
+        document root, which it must have unless all images are URLs.
     settings : mapping, default=None
         Anything else worth keeping about how it was made, such as the model's name.
     rows : array-like of int of shape (n_rows,), default=None
