@@ -10,11 +10,11 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 # Of the map's width and height: around the scenes in the middle, ending on one of their points.
-LASSO = [(0.28, 0.33), (0.43, 0.24), (0.6, 0.3), (0.62, 0.46), (0.5, 0.62), (0.32, 0.62)]
+LASSO = [(0.645, 0.7), (0.67, 0.58), (0.74, 0.525), (0.8, 0.58), (0.8, 0.72), (0.72, 0.77)]
 
 
 def main(page: str, picture: str) -> None:
-    """Select some points on the page, show one of them, and save what is seen."""
+    """Select some points on the page, name them, show one, and save what is seen."""
     chromium = shutil.which("chromium")
     if chromium is None:
         sys.exit("There is no chromium on this machine: apt-get install chromium.")
@@ -32,8 +32,11 @@ def main(page: str, picture: str) -> None:
         for corner in corners[1:]:
             tab.mouse.move(*corner, steps=5)
         tab.mouse.up()
-        tab.locator("#pictures button").nth(14).click()
-        tab.wait_for_selector("#card canvas[data-drawn]")
+        tab.fill("#labels input[list]", "indoors")
+        tab.locator("#labels input[list]").press("Enter")
+        tab.select_option("#tools select", label="label")  # the scenes again
+        tab.locator("#pictures button").nth(6).click()
+        tab.wait_for_selector("#card .picture canvas[data-drawn]")
         tab.wait_for_timeout(500)
         tab.screenshot(path=picture)
         browser.close()

@@ -225,7 +225,7 @@ def _render_page(
         "image": _image_uri(maps.image),
         "colors": colors.ravel().tolist(),
     }
-    return render_page(__package__, ["main.js"], page)
+    return render_page(__package__, page)
 
 
 def _half(numbers: NDArray[np.float32]) -> str:

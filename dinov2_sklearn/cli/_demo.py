@@ -179,11 +179,14 @@ def _draw_map(
         coordinates, labels=scenes, selected=picks, names=paths, title=title
     )
     display.save(picture)
-    columns = {
-        "cluster": projector.cluster(12),
-        "distance to the nearest pick": sampler.score_samples(embeddings),
-    }
-    display.write_html(page, thumbnails="sprites", columns=columns, title="Demo images")
+    display.write_html(
+        page,
+        thumbnails="sprites",
+        columns={"cluster": projector.cluster(12)},
+        embeddings=embeddings,
+        duplicates=dinov2.NearDuplicates().fit(embeddings).labels_,
+        title="Demo images",
+    )
 
 
 def _draw_attention(

@@ -28,7 +28,7 @@ def add_to(commands: Commands) -> None:
         _run,
     )
     command.add_embeddings()
-    what = "a .png, .jpg, .svg or .pdf; or a .html to explore"
+    what = "a .png, .jpg, .svg or .pdf; or a .html to explore and to label"
     command.option("--output", Path, "P", what, required=True)
     command.switch("--interactive", "require a page; a .html is one anyway")
     command.switch("--show-images", "keep a thumbnail of each image in the page")
@@ -94,7 +94,13 @@ def _run(arguments: argparse.Namespace) -> Report:
         taken = ("label", "selection")  # the page has its own
         shown = {f"given {k}" if k in taken else k: values for k, values in known.items()}
         display.write_html(
-            output, paths, thumbnails=thumbnails, columns=shown, title=arguments.title
+            output,
+            paths,
+            thumbnails=thumbnails,
+            columns=shown,
+            embeddings=rows,
+            metric=projector.metric,
+            title=arguments.title,
         )
     else:
         display.plot(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..images import ImageDecodeError, ImageRef, load_image, map_ahead
+from ..images import ImageDecodeError, ImageRef, decode_image, map_ahead
 from ..utils import warn
 from ._assembly import packed
 
@@ -32,12 +32,12 @@ class Thumbnails(NamedTuple):
     """All of them in the order of the points, each a WebP file in base64."""
     lengths: NDArray[np.int32]
     """How much of the text is each point's; `UNREADABLE` or `LEFT_OUT` where it has none."""
-    sizes: NDArray[np.uint16]
-    """Each point's width and height in pixels."""
+    sizes: NDArray[np.uint32]
+    """Width and height in pixels of each point's image itself."""
 
     def describe(self, side: int) -> dict[str, Any]:
         """Say where the thumbnails are, as ``pictures.js`` takes it."""
-        lengths, sizes = packed(self.lengths, "<i4"), packed(self.sizes, "<u2")
+        lengths, sizes = packed(self.lengths, "<i4"), packed(self.sizes, "<u4")
         return {"lengths": lengths, "sizes": sizes, "side": side}
 
 
@@ -54,7 +54,7 @@ def make_thumbnails(
     order = np.concatenate([first, rest[~np.isin(rest, first)]]).tolist()
     texts = [""] * len(paths)
     lengths = np.full(len(paths), LEFT_OUT, dtype=np.int32)
-    sizes = np.zeros((len(paths), 2), dtype=np.uint16)
+    sizes = np.zeros((len(paths), 2), dtype=np.uint32)
     made = map_ahead(
         lambda point: _thumbnail(paths[point], side), order, num_workers=WORKERS, ahead=AHEAD
     )
@@ -73,13 +73,14 @@ def make_thumbnails(
 
 def _thumbnail(path: str, side: int) -> tuple[str, tuple[int, int]] | None:
     try:
-        image = load_image(path, min_size=side, exact=False)
+        decoded = decode_image(path, min_size=side, exact=False)
     except ImageDecodeError:
         return None
+    image = decoded.image
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     data = io.BytesIO()
     image.save(data, "WEBP", quality=70)
-    return base64.b64encode(data.getvalue()).decode("ascii"), image.size
+    return base64.b64encode(data.getvalue()).decode("ascii"), decoded.original_size
 
 
 def _warn_of_missing(paths: Sequence[str], lengths: NDArray[np.int32], side: int) -> None:
@@ -100,15 +101,17 @@ def _warn_of_missing(paths: Sequence[str], lengths: NDArray[np.int32], side: int
         )
 
 
-def link_files(paths: Sequence[str], folder: Path) -> list[str]:
-    """Give each file's address as seen from a page in `folder`."""
-    return [_link(path, folder.absolute()) for path in paths]
+def link_files(paths: Sequence[str], folder: Path, *, strict: bool = True) -> list[str | None]:
+    """Give each file's address as seen from a page in `folder`; None where it cannot be opened."""
+    return [_link(path, folder.absolute(), strict) for path in paths]
 
 
-def _link(path: str, folder: Path) -> str:
+def _link(path: str, folder: Path, strict: bool) -> str | None:
     if path.startswith(("http://", "https://", "file://")) and "::" not in path:
         return path
     if ImageRef(path).is_url or ImageRef(path).is_part:
+        if not strict:
+            return None
         raise ValueError(
             f"A browser cannot open {path!r}. Give thumbnails='sprites', which puts the images "
             "into the page."

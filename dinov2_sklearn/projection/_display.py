@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, date, datetime
 from numbers import Real
 from pathlib import Path
@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from ..drawing import SavableFigureMixin
 from ..images.sources._tables import is_missing
+from ..neighbors import check_rows
 from ..utils import atomic_write, check_int
 from ._colors import spread
 
@@ -259,14 +260,18 @@ class ProjectionDisplay(SavableFigureMixin):
         thumbnails: str | None = None,
         thumbnail_size: int = 128,
         columns: Mapping[str, ArrayLike] | None = None,
+        embeddings: ArrayLike | None = None,
+        metric: str = "cosine",
+        duplicates: ArrayLike | None = None,
         max_mb: float = 50,
         title: str | None = None,
     ) -> None:
-        """Write the map as one web page, which needs no connection.
+        """Write the map as one web page, which needs no connection, to look and to label.
 
-        The page zooms, searches names and groups, colours by any column, shows a point's image
-        under the pointer, and selects points by lasso, box or click; `load_selection` reads what
-        it downloads, in the order of choosing.
+        The page zooms in to images in place of dots, searches names and groups, colours and filters
+        by any column, and selects points by lasso, box, click or likeness. What is selected is
+        named; `load_labels` reads the labels that it downloads, and `load_selection` selections, in
+        the order of choosing.
 
         Parameters
         ----------
@@ -291,6 +296,19 @@ class ProjectionDisplay(SavableFigureMixin):
             Floats and times are on a scale, all else is groups, as with the labels, whose title is
             "label". The title "selection" is taken too.
 
+        embeddings : array-like of shape (n_points, n_features), default=None
+            Rows that the map was made of: the page then shows the images nearest to one by these
+            and not on the map, sorts by likeness and, where points are selected, has the distance
+            to the nearest of them as a column. Neighbours of all points up to 50,000, exactly; of
+            more, those of the selected and of a sample.
+
+        metric : {"cosine", "euclidean"}, default="cosine"
+            How embeddings are compared.
+
+        duplicates : array-like of shape (n_points,), default=None
+            Group of each point, such as ``NearDuplicates.labels_``, of which the page can show one
+            each, the first selected or else the first, with a count.
+
         max_mb : float, default=50
             How large the page may become, in units of 1,000,000 bytes. Where the thumbnails do
             not fit, those of selected points and of an even sample of the others are kept; a
@@ -307,12 +325,13 @@ class ProjectionDisplay(SavableFigureMixin):
 
         Notes
         -----
-        Up to 2,000 points are drawn as SVG, more by WebGL, and of more than 100,000 a sample over
-        a shading of their density; search and selection always reach every point. Browsers of
-        2024 and later show the page.
+        Every point is drawn, the fainter the more there are, so that a million show how dense they
+        are; while the map moves, of more than 150,000 a sample. Search and selection always reach
+        every point. Labels stay in the browser, under the page's title and names, until it is
+        opened again. Browsers of 2024 and later show the page.
         """
-        from ..pages import check_page_name, link_files
-        from ._page import add_thumbnails, describe_map, render_map
+        from ..pages import check_page_name, link_files, packed
+        from ._page import add_neighbors, add_thumbnails, describe_map, render_map, standing_for
 
         check_page_name(path, "plot_static or save")
         _check_options(thumbnails, thumbnail_size, max_mb)
@@ -322,6 +341,7 @@ class ProjectionDisplay(SavableFigureMixin):
         )
         if thumbnails is not None and names is None:
             raise ValueError(f"{thumbnails=} needs image_paths: one path for each point.")
+        rows = None if embeddings is None else _check_embeddings(embeddings, n_points, metric)
         page = describe_map(
             spread(self.coordinates),
             self.labels,
@@ -333,11 +353,19 @@ class ProjectionDisplay(SavableFigureMixin):
             names,
             title,
         )
+        if duplicates is not None:
+            groups = _per_point(duplicates, n_points, "duplicates")
+            page["stand_for"] = packed(standing_for(groups, self.selected), "<i4")
+        is_linked = thumbnails == "files"
+        if names is not None and (image_paths is not None or thumbnails is not None):
+            page["links"] = link_files(names, Path(path).parent, strict=is_linked)
         text = ""
         # Opened first: a folder that cannot be written shows before thousands of images are read.
         with atomic_write(path) as file:
-            if thumbnails == "files" and names is not None:
-                page["pictures"] = {"links": link_files(names, Path(path).parent)}
+            if rows is not None:
+                add_neighbors(page, rows, metric)
+            if is_linked:
+                page["pictures"] = {"linked": True}
             elif thumbnails == "sprites" and names is not None:
                 size = int(max_mb * MB) - len(render_map(page))
                 text = add_thumbnails(page, names, int(thumbnail_size), size)
@@ -346,7 +374,20 @@ class ProjectionDisplay(SavableFigureMixin):
 
 def _per_point(values: ArrayLike, n_points: int, name: str) -> NDArray:
     """Turn values into an array with one for each point."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:  # rows of unequal length
+        array = np.empty(len(values), dtype=object)  # type: ignore[arg-type]
+        array[:] = values
+    if array.dtype == object and array.ndim == 1:
+        for row, value in enumerate(array):
+            if isinstance(value, (Mapping, Sequence, Set, np.ndarray)) and not isinstance(
+                value, str
+            ):
+                raise ValueError(
+                    f"{name} holds {value!r} at row {row}, and a point has one: give a number, "
+                    "a date or a text for each."
+                )
     if array.shape != (n_points,):
         raise ValueError(
             f"{name} has shape {array.shape}, and the map has {n_points} points: give one value "
@@ -401,6 +442,18 @@ def _as_selection(selected: ArrayLike, n_points: int) -> NDArray[np.intp]:
             f"{n_points} points: indices run from 0 to {n_points - 1}."
         )
     return chosen.astype(np.intp)
+
+
+def _check_embeddings(embeddings: ArrayLike, n_points: int, metric: str) -> NDArray:
+    if metric not in ("cosine", "euclidean"):
+        raise ValueError(f"metric must be 'cosine' or 'euclidean', got {metric!r}.")
+    rows = check_rows(embeddings, metric)
+    if len(rows) != n_points:
+        raise ValueError(
+            f"embeddings has {len(rows)} rows, and the map has {n_points} points: give one for "
+            "each point."
+        )
+    return rows
 
 
 def _check_options(thumbnails: Any, thumbnail_size: Any, max_mb: Any) -> None:

@@ -1,23 +1,28 @@
-"""What the web page of ProjectionDisplay is made of: points, columns, thumbnails, plotly."""
+"""What the web page of ProjectionDisplay is made of: points, columns, neighbours, thumbnails."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..pages import LEFT_OUT, compressed, make_thumbnails, packed, render_page
+from ..drawing._palette import COLORS
+from ..neighbors import Rows, RowSubset, knn, nearest, row_blocks, to_geometry, to_metric
+from ..pages import LEFT_OUT, make_thumbnails, packed, render_page
 from ..selection.files import PAGE_FORMAT
 from ._colors import HIGHLIGHT, NO_GROUP, PLAIN, group_points, is_continuous
 
-__all__ = ["add_thumbnails", "describe_map", "render_map"]
+__all__ = ["add_neighbors", "add_thumbnails", "describe_map", "render_map", "standing_for"]
 
-LABEL, SELECTION = "label", "selection"
-SCRIPTS = ("pictures.js", "data.js", "geometry.js", "drawing.js", "panel.js", "main.js")
+LABEL, SELECTION, DISTANCE = "label", "selection", "distance to the nearest pick"
 SCALE_STEPS = 64
+NEIGHBORS, AXES = 12, 32
+# Rows up to which neighbours are searched for each, and how many of more beside the picks.
+MOST_SEARCHED, SAMPLED = 50_000, 5_000
 # Base64 of a thumbnail's length, width and height, none of which compress well.
 BYTES_A_THUMBNAIL = 11
 
@@ -44,6 +49,7 @@ def describe_map(
         facts.append(f"{len(selected):,} picked")
     return {
         "title": title or f"Map of {n_points}",
+        "id": _identity(positions, names, title),
         "facts": " \u00b7 ".join(facts),
         "format": PAGE_FORMAT,
         "n_points": len(positions),
@@ -51,11 +57,80 @@ def describe_map(
         "columns": described,
         "picks": [] if selected is None else selected.tolist(),
         "names": names,
+        "links": None,
         "pictures": None,
+        "neighbors": None,
+        "stand_for": None,
         "remarks": [],
         "grey": NO_GROUP,
         "plain": PLAIN,
+        "palette": COLORS,
     }
+
+
+def _identity(positions: NDArray[np.float64], names: list[str] | None, title: str | None) -> str:
+    """Tell pages apart, so that a browser finds the labels of this one again.
+
+    A page of the same images goes on with them, however its map has changed.
+    """
+    known = [title, names or packed(positions, "<f4")]
+    return hashlib.sha256(json.dumps(known).encode("ascii")).hexdigest()[:24]
+
+
+def standing_for(groups: NDArray, selected: NDArray[np.intp] | None) -> NDArray[np.intp]:
+    """Return for each point the one of its group that stands for it: the first picked, or first."""
+    n_points = len(groups)
+    codes = group_points(groups, np.zeros((n_points, 1))).codes
+    alone = codes < 0
+    codes[alone] = codes.max(initial=-1) + 1 + np.arange(alone.sum())
+    order = np.concatenate(
+        [np.empty(0, np.intp) if selected is None else selected, range(n_points)]
+    )
+    found, first = np.unique(codes[order.astype(np.intp)], return_index=True)
+    return order[first[np.searchsorted(found, codes)]].astype(np.intp)
+
+
+def add_neighbors(page: dict[str, Any], rows: NDArray, metric: str) -> None:
+    """Enter what embeddings say of points: the nearest of each, and how far it is from a pick."""
+    geometry, picks = to_geometry(rows, metric), np.array(page["picks"], dtype=np.intp)
+    known = None
+    if len(rows) <= MOST_SEARCHED:
+        ids = knn(geometry, NEIGHBORS)[0]
+    else:
+        sample = np.random.RandomState(0).choice(len(rows), SAMPLED, replace=False)
+        known = np.union1d(picks, sample)
+        ids = _neighbors_of(geometry, known)
+    page["neighbors"] = {
+        "k": ids.shape[1],
+        "ids": packed(ids, "<i4"),
+        "rows": None if known is None else packed(known, "<i4"),
+        "sketch": packed(_sketch(geometry), "|i1") if known is None else None,
+    }
+    if len(picks) and DISTANCE not in [column["title"] for column in page["columns"]]:
+        far = to_metric(nearest(geometry, geometry[picks])[1], metric)
+        page["columns"].append(_describe_scale(DISTANCE, far))
+
+
+def _neighbors_of(geometry: Rows, queries: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the nearest other rows of some rows."""
+    ids = knn(geometry, NEIGHBORS + 1, queries=RowSubset(geometry, queries))[0]
+    is_self = ids == queries[:, None]
+    # Among more rows that are equal than were asked for, a row may not have found itself.
+    is_self[~is_self.any(axis=1), -1] = True
+    return ids[~is_self].reshape(len(ids), -1)
+
+
+def _sketch(geometry: Rows) -> NDArray[np.int8]:
+    """Return the first principal coordinates in a byte each: enough to sort by likeness."""
+    blocks = row_blocks(*geometry.shape)
+    mean = sum(geometry[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(geometry)
+    spread = np.zeros((len(mean), len(mean)))
+    for block in blocks:
+        part = geometry[block] - mean
+        spread += part.T @ part
+    axes = np.linalg.eigh(spread)[1][:, ::-1][:, :AXES]
+    places = np.concatenate([(geometry[block] - mean) @ axes for block in blocks])
+    return np.rint(places * (127 / (np.abs(places).max() or 1))).astype(np.int8)
 
 
 def add_thumbnails(page: dict[str, Any], paths: Sequence[str], side: int, most_bytes: int) -> str:
@@ -71,18 +146,10 @@ def add_thumbnails(page: dict[str, Any], paths: Sequence[str], side: int, most_b
 
 def render_map(page: dict[str, Any], thumbnails: str = "") -> str:
     """Write the HTML of a described map."""
-    attached = {"plotly": _plotly(), "thumbnails": thumbnails}
-    links = (page["pictures"] or {}).get("links", [])
+    links = [link for link in page["links"] or [] if link]
     schemes = {link.partition("://")[0] for link in links} & {"http", "https"}
     sources = " ".join(f"{scheme}:" for scheme in sorted(schemes))
-    return render_page(__package__, SCRIPTS, page, attached, image_sources=sources)
-
-
-@lru_cache(maxsize=1)
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return compressed(get_plotlyjs().encode("utf-8"))
+    return render_page(__package__, page, {"thumbnails": thumbnails}, image_sources=sources)
 
 
 def _describe_column(title: str, values: NDArray, positions: NDArray[np.float64]) -> dict[str, Any]:

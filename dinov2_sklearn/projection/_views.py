@@ -117,8 +117,9 @@ class MapViewsMixin:
         output_path: str | os.PathLike[str],
         image_paths: Sequence[str | os.PathLike[str]] | None = None,
         show_images: bool = False,
+        embeddings: ArrayLike | None = None,
     ) -> ProjectionDisplay:
-        """Write the map as one web page that needs no connection.
+        """Write the map as one web page that needs no connection, to look and to label.
 
         Parameters
         ----------
@@ -132,6 +133,9 @@ class MapViewsMixin:
             Also show the images themselves, as small copies kept inside the page. A file that
             cannot be read gets a placeholder, and one warning names such files. For more choice
             see `ProjectionDisplay.write_html`.
+
+        embeddings : array-like of shape (n_samples, n_features), default=None
+            The rows of the map, by which the page finds what is like an image.
 
         Returns
         -------
@@ -152,6 +156,8 @@ class MapViewsMixin:
             image_paths,
             thumbnails="sprites" if show_images else None,
             columns={"cluster": self.labels_} if hasattr(self, "labels_") else None,
+            embeddings=embeddings,
+            metric=self.metric,
         )
         return display
 

@@ -53,8 +53,6 @@ class Page(HTMLParser):
         text = self.scripts["thumbnails"][start : start + lengths[point]]
         image = Image.open(io.BytesIO(base64.b64decode(text)))
         assert image.format == "WEBP"
-        sizes = self.numbers(self.data["pictures"]["sizes"], "<u2").reshape(-1, 2)
-        assert image.size == tuple(sizes[point])
         return np.asarray(image)
 
 
@@ -83,7 +81,6 @@ def test_a_page_is_one_file_with_every_point(tmp_path):
         np.testing.assert_array_equal(page.numbers(axis, "<f4"), values.astype(np.float32))
     np.testing.assert_array_equal(page.numbers(page.columns["label"]["codes"], "<i4"), labels + 1)
     assert page.data["picks"] == [2, 0]
-    assert len(gzip.decompress(base64.b64decode(page.scripts["plotly"]))) > 1_000_000
     assert [p.name for p in tmp_path.iterdir()] == ["map.html"]
 
 
@@ -138,6 +135,10 @@ def test_thumbnails_are_inside_the_page(images, tmp_path):
         thumbnail = page.thumbnail(i)
         assert thumbnail.shape == (200 + i, 400, 3)
         assert abs(thumbnail[..., 0].mean() - 50 * i) < 6
+    # Of the files themselves, as COCO wants them, however small the copies.
+    page = write(tmp_path, points, images, thumbnails="sprites", thumbnail_size=16)
+    sizes = page.numbers(page.data["pictures"]["sizes"], "<u4").reshape(-1, 2)
+    assert sizes.tolist() == [[400, 200 + i] for i in range(5)]
 
 
 def test_images_that_cannot_be_read_are_placeholders_and_named_once(images, tmp_path):
@@ -184,7 +185,7 @@ def test_linked_files_are_addresses_seen_from_the_page(tmp_path):
     names = ["a b.jpg", "100%.jpg", "what?#1.jpg", "javascript:alert(1).jpg", "x\udcff.jpg"]
     paths = [tmp_path / "photos" / name for name in names]
     page = write(tmp_path, np.eye(5)[:, :2], paths, thumbnails="files")
-    assert page.data["pictures"]["links"] == [
+    assert page.data["links"] == [
         "photos/a%20b.jpg",
         "photos/100%25.jpg",
         "photos/what%3F%231.jpg",

@@ -1,5 +1,8 @@
 // One image: where its patches look, and which are alike, computed from queries, keys and tokens.
 
+import { numbersOf } from "../../pages/_web/bytes.js";
+import { $, append, notice, page, root } from "../../pages/_web/page.js";
+
 const [rows, columns] = page.grid;
 const nPatches = rows * columns, firstPatch = page.first_patch, nTokens = firstPatch + nPatches;
 const picture = $("#picture"), layerSlider = $("#layer");

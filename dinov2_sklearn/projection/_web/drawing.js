@@ -1,242 +1,231 @@
-// What is seen: plotly draws the points in one WebGL trace, and a canvas over it what changes often.
+// What is seen: dots, over them what changes often, over that what follows the pointer.
 
-const SVG_POINTS = 2000, WEBGL_POINTS = 100000, OVERLAY_POINTS = 50000, PAINTED_POINTS = 30000;
-const BINS = 320;
-const map = $("#map"), stage = $("#stage");
-const dotSize = Math.min(9, Math.max(3, 9 * Math.sqrt(1000 / n)));
+import { $, page, root } from "../../pages/_web/page.js";
+import { bitmapOf, hasPicture, pictures } from "../../pages/_web/pictures.js";
+import { camera, colorsOf, copiesOf, count, framed, n, on, ranks, standFor, state } from "./data.js";
+import { centralRows, Room } from "./geometry.js";
+import { neighborsOf } from "./likeness.js";
+import { paintDots, pixelOf, shuffled, stampOf } from "./raster.js";
 
-{
-  const script = document.createElement("script");
-  script.textContent = await unpack("#plotly").text();
-  document.head.append(script);
-}
+const MOVED_POINTS = 150000, MOST_SQUARES = 3000, SETTLED = 140;
+const IMAGE = 68, MOST_IMAGES = 160, IMAGE_ZOOM = 1.8;
+export const stage = $("#stage");
+export const map = $("#map");
+export const gesture = { outline: null };  // of the lasso or box being drawn, in pixels of the map
+const order = shuffled(n);
+let picture = null, isMoving = false, images = [];
 
-const config = { displayModeBar: false, scrollZoom: true, doubleClick: false, responsive: true };
-const limits = [xs, ys].map(values => {
-  let low = Infinity, high = -Infinity;
-  for (const value of values) { low = Math.min(low, value); high = Math.max(high, value) }
-  const pad = (high - low || 1) * 0.04;
-  return [low - pad, high + pad];
-});
+// By how many points there would be, if all of the map were as full as what is seen.
+const seenPoints = () => n / Math.max(1, camera.zoom) ** 2;
+export const dotSize = () => Math.min(9, Math.max(n > 200000 ? 2 : 3, 9 * Math.sqrt(1000 / seenPoints())));
+const opacity = () => Math.max(0.2, 0.88 * Math.min(1, Math.sqrt(200000 / seenPoints())));
 
-// A number of 32 bits for each row: those below a bound are an even sample, always the same.
-const hash = row => Math.imul(row + 1, 0x9e3779b1) >>> 0;
-
-// Ranges of both axes that show the whole map at one scale: plotly then has nothing to adjust.
-function wholeView() {
-  const pixels = [map.clientWidth, map.clientHeight];
-  const scale = Math.max(...limits.map(([low, high], i) => (high - low) / pixels[i]));
-  return limits.map(([low, high], i) => {
-    const middle = (low + high) / 2, half = scale * pixels[i] / 2;
-    return [middle - half, middle + half];
-  });
-}
-
-// Rows to draw as dots: all, or of very many an even share, over a picture of their density.
-function drawnRows() {
-  const rows = rowsOf(state.shown);
-  const most = hasWebGL ? WEBGL_POINTS : SVG_POINTS;
-  if (rows.length <= most || is3d) return { rows, isSampled: false };
-  const share = Math.min(OVERLAY_POINTS, most) / rows.length * 2 ** 32;
-  return { rows: rows.filter(row => hash(row) < share), isSampled: true };
-}
-
-function dots(rows) {
-  const take = values => Float32Array.from(rows, row => values[row]);
-  const colors = state.column ? colorsOf(state.column) : [page.grey, page.plain];
-  const type = is3d ? "scatter3d" : rows.length <= SVG_POINTS ? "scatter" : "scattergl";
-  const marker = {
-    color: state.column ? Int32Array.from(rows, row => state.column.codes[row]) : rows.map(() => 1),
-    colorscale: colors.map((color, i) => [i / (colors.length - 1), color]),
-    cmin: 0, cmax: colors.length - 1, showscale: false,
-    size: is3d ? Math.max(2, dotSize * 0.6) : dotSize, opacity: 0.85, line: { width: 0 },
-  };
-  const trace = { type, mode: "markers", hoverinfo: "none", marker, x: take(xs), y: take(ys) };
-  if (is3d) trace.z = take(zs);
-  return trace;
-}
-
-// Logarithms, or a crowd would hide all else.
-function density() {
-  const [[left, right], [low, high]] = limits;
-  const columnsOfBins = Array.from({ length: BINS }, () => new Float32Array(BINS));
-  for (let row = 0; row < n; row++) {
-    if (!state.shown[row]) continue;
-    const i = Math.floor((xs[row] - left) / (right - left) * BINS);
-    const j = Math.floor((ys[row] - low) / (high - low) * BINS);
-    columnsOfBins[j][i] += 1;
-  }
-  const z = columnsOfBins.map(bins => bins.map(Math.log1p));
-  const rgb = isDark() ? "232,235,240" : "28,35,48";
-  return {
-    type: "heatmap", z, x0: left + (right - left) / BINS / 2, dx: (right - left) / BINS,
-    y0: low + (high - low) / BINS / 2, dy: (high - low) / BINS, hoverinfo: "skip",
-    showscale: false, zsmooth: "fast", colorscale: [[0, `rgba(${rgb},0)`], [1, `rgba(${rgb},.62)`]],
-  };
-}
-
-function ring(rows, size, color) {
-  const take = values => rows.map(row => values[row]);
-  const marker = { symbol: "circle-open", size, color, line: { width: 2, color } };
-  return { type: "scatter3d", mode: "markers", hoverinfo: "skip", marker, x: take(xs), y: take(ys), z: take(zs) };
-}
-
-function layout() {
-  const axis = { visible: false }, clear = "rgba(0,0,0,0)";
-  const margin = { l: 0, r: 0, t: 0, b: 0 };
-  const common = { margin, paper_bgcolor: clear, plot_bgcolor: clear, showlegend: false, uirevision: "map" };
-  if (is3d) {
-    const scene = { aspectmode: "data", xaxis: axis, yaxis: axis, zaxis: axis, annotations: notes() };
-    return { ...common, hovermode: "closest", scene };
-  }
-  const [x, y] = wholeView();
-  return {
-    ...common, hovermode: false, dragmode: "pan",
-    xaxis: { ...axis, range: x }, yaxis: { ...axis, range: y, scaleanchor: "x" },
-  };
-}
-
-// Plotly reads tags and entities in what it writes itself.
-function notes() {
-  const escaped = text => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
-  return labels().map(({ name, center: [x, y, z] }) => ({
-    x, y, z, text: escaped(name), showarrow: false, font: { color: getComputedStyle(stage).color },
-  }));
-}
-
-function labels() {
-  const column = state.column;
-  if (!state.names || column?.kind !== "groups") return [];
-  return column.centers
-    .map((center, i) => ({ center, code: i + 1, name: column.names[i], count: column.counts[i + 1] }))
-    .filter(({ code, center }) => center && !state.hidden.has(code))
-    .sort((one, other) => other.count - one.count);
-}
-
-let rowsDrawn = [];
-async function draw() {
-  const { rows, isSampled } = drawnRows();
-  rowsDrawn = rows;
-  const traces = isSampled ? [density(), dots(rows)] : [dots(rows)];
-  if (is3d) {
-    const color = getComputedStyle(stage).color;
-    traces.push(ring(seen(page.picks), dotSize + 3, color));
-    traces.push(ring(emphasized() ?? [], dotSize + 1, getComputedStyle($("#heading p")).color));
-  }
-  await Plotly.react(map, traces, layout(), config);
-  const remarks = [...page.remarks];
-  if (isSampled) remarks.push(`Dots: ${rows.length.toLocaleString("en")} of ${n.toLocaleString("en")} points; the shading shows all, and so do search, lasso and box.`);
-  notice(remarks.join(" "));
+export function resize() {
+  const { width, height } = stage.getBoundingClientRect(), ratio = devicePixelRatio || 1;
+  camera.resize(width, height);
+  map.width = Math.max(1, Math.round(width * ratio));
+  map.height = Math.max(1, Math.round(height * ratio));
+  const image = new ImageData(map.width, map.height);
+  picture = { image, pixels: new Uint32Array(image.data.buffer), width: map.width, height: map.height, ratio };
   paint();
 }
 
-const seen = rows => [...rows].filter(row => state.shown[row]);
-
-// Rows to stand out, null where none are meant to.
-function emphasized() {
-  if (!state.matches && !state.chosen.size) return null;
-  return seen(new Set([...state.matches ?? [], ...state.chosen]));
+let wait;
+export function moving() {
+  isMoving = n > MOVED_POINTS;
+  clearTimeout(wait);
+  if (isMoving) wait = setTimeout(() => { isMoving = false; paint() }, SETTLED);
+  paint();
 }
 
-// Calls made before the next frame are one.
-function framed(action) {
-  let isWaiting = false;
-  return () => {
-    if (isWaiting) return;
-    isWaiting = true;
-    requestAnimationFrame(() => { isWaiting = false; action() });
-  };
-}
-
-function clean(canvas) {
-  const ratio = devicePixelRatio || 1, { width, height } = map.getBoundingClientRect();
-  canvas.width = width * ratio;
-  canvas.height = height * ratio;
-  const pen = canvas.getContext("2d"), colors = getComputedStyle(stage);
-  pen.scale(ratio, ratio);
-  return { pen, colors, width, height };
-}
-
-// What stands out, rings around the picks, names of groups.
-const paint = framed(() => {
-  const rows = emphasized(), { pen, colors, width, height } = clean($("#marks"));
-  map.classList.toggle("dimmed", !is3d && rows !== null);
-  if (is3d) return;
-  const at = frame();
-  if (rows) paintDots(pen, at, rows);
-  // Among what the search has found, what is chosen has a ring.
-  const { accentColor } = getComputedStyle(root);
-  if (state.matches) paintRings(pen, at, seen(state.chosen), dotSize / 2 + 3.5, accentColor, 2.5);
-  paintRings(pen, at, seen(page.picks), dotSize / 2 + 1.5, colors.color, 1.4);
-  paintNames(pen, at, colors, width, height);
+export const paint = framed(() => {
+  camera.project();
+  paintMap();
+  paintMarks();
   paintPointer();
 });
 
-// What follows the pointer, apart: it changes with every move.
-const paintPointer = framed(() => {
-  const { pen, colors } = clean($("#ink"));
-  if (is3d) return;
-  if (state.current >= 0) paintRings(pen, frame(), [state.current], dotSize / 2 + 4, colors.color, 2.5);
-  paintOutline(pen, colors);
-});
-
-function paintDots(pen, { kx, bx, ky, by }, rows) {
-  const colors = state.column ? colorsOf(state.column) : [page.grey, page.plain];
-  const radius = dotSize / 2 + 0.5;
-  const byCode = new Map();
-  const share = PAINTED_POINTS / rows.length * 2 ** 32;
-  for (const row of rows) {
-    if (hash(row) >= share) continue;
-    const code = state.column ? state.column.codes[row] : 1;
-    if (!byCode.has(code)) byCode.set(code, new Path2D());
-    const x = xs[row] * kx + bx, y = ys[row] * ky + by, path = byCode.get(code);
-    if (rows.length > 5000) { path.rect(x - radius, y - radius, 2 * radius, 2 * radius); continue }
-    path.moveTo(x + radius, y);
-    path.arc(x, y, radius, 0, 7);
-  }
-  for (const [code, path] of byCode) { pen.fillStyle = colors[code]; pen.fill(path) }
+// Rows to stand out, null where none are meant to.
+function emphasized() {
+  const { matches, chosen, shown } = state;
+  if (!matches && !chosen.length) return null;
+  const mask = new Uint8Array(n);
+  for (const rows of [matches ?? [], chosen]) for (const row of rows) mask[row] = shown[row];
+  return mask;
 }
 
-function paintRings(pen, { kx, bx, ky, by }, rows, radius, color, width) {
+function paintMap() {
+  const pen = map.getContext("2d"), mask = emphasized();
+  pen.fillStyle = getComputedStyle(stage).backgroundColor;
+  picture.pixels.fill(pixelOf(pen.fillStyle));
+  const colors = Uint32Array.from(colorsOf(state.column), pixelOf);
+  const rows = isMoving ? order.subarray(0, MOVED_POINTS) : order;
+  const dots = { xs: camera.xs, ys: camera.ys, rows, codes: state.column?.codes, colors };
+  const radius = dotSize() / 2 * picture.ratio;
+  paintDots(picture, { ...dots, mask: state.shown }, stampOf(radius), opacity() * (mask ? 0.28 : 1));
+  if (mask) paintDots(picture, { ...dots, mask }, stampOf(radius + 0.5 * picture.ratio), Math.max(0.5, opacity()));
+  pen.putImageData(picture.image, 0, 0);
+}
+
+function clean(canvas) {
+  canvas.width = map.width;
+  canvas.height = map.height;
+  const pen = canvas.getContext("2d"), colors = getComputedStyle(stage);
+  pen.scale(picture.ratio, picture.ratio);
+  return { pen, colors, accent: getComputedStyle(root).accentColor };
+}
+
+const seen = rows => [...rows].filter(row => state.shown[row] && isInView(camera.xs[row], camera.ys[row]));
+const isInView = (x, y) => x > -IMAGE && y > -IMAGE && x < camera.width + IMAGE && y < camera.height + IMAGE;
+const around = (row, half) => [camera.xs[row] - half, camera.ys[row] - half, camera.xs[row] + half, camera.ys[row] + half];
+
+// Images, rings around the picks, names of groups.
+function paintMarks() {
+  const { pen, colors, accent } = clean($("#marks")), room = new Room(), radius = dotSize() / 2;
+  const picks = seen(page.picks);
+  paintImages(pen, colors, accent);
+  const bare = rows => rows.filter(row => !images.some(image => image.row === row));
+  // Among what the search has found, what is chosen has a ring.
+  if (state.matches) paintRings(pen, bare(seen(state.chosen)), radius + 3.5, accent, 2.5);
+  paintRings(pen, bare(picks), radius + 1.5, colors.color, 1.4);
+  for (const { row } of images) room.take(around(row, IMAGE / 2));
+  for (const row of picks.slice(0, MOST_SQUARES)) room.take(around(row, radius + 2));
+  if (state.isFolded) paintCounts(pen, colors, room);
+  if (state.hasNames) paintNames(pen, colors, room);
+}
+
+function paintRings(pen, rows, radius, color, width) {
   pen.beginPath();
   for (const row of rows) {
-    const x = xs[row] * kx + bx, y = ys[row] * ky + by;
-    pen.moveTo(x + radius, y);
-    pen.arc(x, y, radius, 0, 7);
+    pen.moveTo(camera.xs[row] + radius, camera.ys[row]);
+    pen.arc(camera.xs[row], camera.ys[row], radius, 0, 7);
   }
   pen.strokeStyle = color;
   pen.lineWidth = width;
   pen.stroke();
 }
 
-// Names of large groups first; one that would lie on another waits for a closer view.
-function paintNames(pen, { kx, bx, ky, by }, colors, width, height) {
-  pen.font = `600 12.5px ${colors.fontFamily}`;
-  pen.textAlign = "center";
-  pen.textBaseline = "middle";
-  pen.lineJoin = "round";
-  pen.lineWidth = 3.5;
-  pen.strokeStyle = colors.backgroundColor;
-  pen.fillStyle = colors.color;
-  const taken = [];
-  for (const { name, center } of labels()) {
-    const text = name.length > 28 ? name.slice(0, 27) + "\u2026" : name;
-    const half = pen.measureText(text).width / 2 + 3;
-    let x = center[0] * kx + bx;
-    const y = center[1] * ky + by;
-    if (x < 0 || x > width || y < 0 || y > height) continue;
-    x = Math.min(Math.max(x, half + 4), width - half - 4);
-    if (taken.some(([u, v, w]) => Math.abs(x - u) < half + w && Math.abs(y - v) < 17)) continue;
-    taken.push([x, y, half]);
-    pen.strokeText(text, x, y);
-    pen.fillText(text, x, y);
+// Which images have room: the picked first, then the most central of where most points are.
+function placeImages() {
+  if (!pictures || !state.hasImages || camera.zoom < IMAGE_ZOOM) return [];
+  const room = new Room(), placed = [];
+  for (const row of [...seen(page.picks), ...centralRows(camera, state.shown, IMAGE / 2)]) {
+    const box = around(row, IMAGE / 2);
+    if (placed.length >= MOST_IMAGES || !hasPicture(row) || !room.isFree(box)) continue;
+    room.take(box);
+    placed.push({ row, box });
+  }
+  return placed;
+}
+
+const ready = new Map();  // bitmaps of rows; null while one is on its way, or cannot be had
+function paintImages(pen, colors, accent) {
+  images = placeImages();
+  stage.dataset.images = images.length;
+  for (const row of ready.keys()) if (ready.size > 2 * MOST_IMAGES && !images.some(image => image.row === row)) ready.delete(row);
+  const groups = colorsOf(state.column);
+  for (const image of images) {
+    const { row } = image, bitmap = ready.get(row);
+    if (bitmap) paintImage(pen, image, bitmap, groups[state.column?.codes[row] ?? 1], colors, accent);
+    if (bitmap !== undefined) continue;
+    ready.set(row, null);
+    bitmapOf(row).then(found => { ready.set(row, found); paint() }, () => {});
   }
 }
 
+function paintImage(pen, image, bitmap, color, colors, accent) {
+  const { row, box: [left, top] } = image, most = IMAGE - 8;
+  const scale = most / Math.max(bitmap.width, bitmap.height);
+  const width = bitmap.width * scale, height = bitmap.height * scale;
+  const x = left + (IMAGE - width) / 2, y = top + (IMAGE - height) / 2;
+  const [frame, line] = state.isChosen[row] ? [accent, 4] : ranks.has(row) ? [colors.color, 3] : [color, 2];
+  pen.fillStyle = frame;
+  pen.fillRect(x - line, y - line, width + 2 * line, height + 2 * line);
+  pen.drawImage(bitmap, x, y, width, height);
+}
+
+export const imageAt = (x, y) =>
+  images.find(({ box: [left, top, right, bottom] }) => x >= left && x <= right && y >= top && y <= bottom)?.row ?? -1;
+
+function write(pen, text, x, y) {
+  pen.strokeText(text, x, y);
+  pen.fillText(text, x, y);
+}
+
+function startWriting(pen, colors, weight, size) {
+  pen.font = `${weight} ${size}px ${colors.fontFamily}`;
+  Object.assign(pen, { textAlign: "center", textBaseline: "middle", lineJoin: "round", lineWidth: 3.5 });
+  pen.strokeStyle = colors.backgroundColor;
+  pen.fillStyle = colors.color;
+}
+
+// How many near-duplicates a point stands for.
+function paintCounts(pen, colors, room) {
+  startWriting(pen, colors, 700, 11);
+  for (let row = 0; row < n; row++) {
+    const { length } = copiesOf(row) ?? [];
+    if (length < 2 || !state.shown[row] || state.opened.has(standFor[row]) || !isInView(camera.xs[row], camera.ys[row])) continue;
+    const text = "\u00d7" + count(length), half = pen.measureText(text).width / 2;
+    // Clear of the ring around a pick.
+    const x = camera.xs[row] + dotSize() / 2 + 4 + half, y = camera.ys[row] - dotSize() / 2 - 2, box = [x - half, y - 6, x + half, y + 6];
+    const isOver = imageAt(camera.xs[row], camera.ys[row]) === row;
+    if (!isOver && !room.isFree(box)) continue;
+    room.take(box);
+    write(pen, text, ...isOver ? [camera.xs[row] + IMAGE / 2 - half, camera.ys[row] - IMAGE / 2 + 8] : [x, y]);
+  }
+}
+
+// Names of large groups first, beside their place if need be; one without room waits for a closer view.
+function paintNames(pen, colors, room) {
+  startWriting(pen, colors, 600, 12.5);
+  for (const { name, center } of namedGroups()) {
+    const text = name.length > 28 ? name.slice(0, 27) + "\u2026" : name;
+    const half = pen.measureText(text).width / 2 + 3, [u, v] = camera.place(center);
+    if (u < 0 || u > camera.width || v < 0 || v > camera.height) continue;
+    const x = Math.min(Math.max(u, half + 4), camera.width - half - 4);
+    for (const y of [v, v - 17, v + 17, v - 34, v + 34]) {
+      const box = [x - half, y - 8, x + half, y + 8];
+      if (y < 8 || y > camera.height - 8 || !room.isFree(box)) continue;
+      room.take(box);
+      write(pen, text, x, y);
+      break;
+    }
+  }
+}
+
+function namedGroups() {
+  const { column } = state, hidden = state.filters.get(column)?.hidden;
+  if (column?.kind !== "groups") return [];
+  return column.names
+    .map((name, i) => ({ center: column.centers[i], name, count: column.counts[i + 1], code: i + 1 }))
+    .filter(({ code, center, count }) => center && count && !hidden?.has(code))
+    .sort((one, other) => other.count - one.count);
+}
+
+// Apart, since it changes with every move of the pointer.
+export const paintPointer = framed(() => {
+  const { pen, colors } = clean($("#ink")), { current } = state;
+  if (current >= 0) {
+    pen.beginPath();
+    for (const row of neighborsOf(current) ?? []) {
+      if (!state.shown[row]) continue;
+      pen.moveTo(camera.xs[current], camera.ys[current]);
+      pen.lineTo(camera.xs[row], camera.ys[row]);
+    }
+    pen.globalAlpha = 0.45;
+    pen.strokeStyle = colors.color;
+    pen.stroke();
+    pen.globalAlpha = 1;
+    if (imageAt(camera.xs[current], camera.ys[current]) !== current) {
+      paintRings(pen, [current], dotSize() / 2 + 4, colors.color, 2.5);
+    }
+  }
+  if (gesture.outline) paintOutline(pen, colors);
+});
+
 function paintOutline(pen, colors) {
-  if (!outline) return;
   pen.beginPath();
-  for (const [x, y] of outline) pen.lineTo(x, y);
+  for (const [x, y] of gesture.outline) pen.lineTo(x, y);
   pen.closePath();
   pen.globalAlpha = 0.1;
   pen.fillStyle = pen.strokeStyle = colors.color;
@@ -246,3 +235,7 @@ function paintOutline(pen, colors) {
   pen.setLineDash([5, 4]);
   pen.stroke();
 }
+
+on("chosen shown column labels matches", paint);
+on("current", paintPointer);
+new ResizeObserver(resize).observe(stage);

@@ -1,34 +1,23 @@
-// What the reader does: choosing, searching, colouring, by pointer and by key.
+// What the reader does, by pointer and by key.
 
+import { $, append, isDark, notice, page, root, setTheme } from "../../pages/_web/page.js";
+import { linkOf, openImage } from "../../pages/_web/pictures.js";
+import { showCard } from "./card.js";
+import {
+  camera, choose, columns, copiesOf, count, is3d, n, on, rowsOf, setColumn, showAgain, standFor, state, tell, toggle, undo, wordsOf,
+} from "./data.js";
+import { dotSize, gesture, imageAt, map, moving, paint, paintPointer, resize, stage } from "./drawing.js";
+import { hasWords, wordsIn } from "./filters.js";
+import { enclosed, nearest, neighbor } from "./geometry.js";
+import { giveByKey, recall } from "./labelling.js";
+import { neighborsOf } from "./likeness.js";
+import { fillPanel } from "./panel.js";
+import { review } from "./review.js";
+import { meant, onShow, removeMarked } from "./tray.js";
+
+const STEP = 1.4;
 const toolButtons = document.querySelectorAll("#tools [data-tool]");
-const MOST_UNDONE = 50;
-let outline = null;   // of the lasso or box being drawn, in pixels of the map
-let gesture = null;   // the press that may become a click, a lasso or a box
-
 const howOf = event => event.altKey ? "subtract" : event.shiftKey ? "add" : "replace";
-
-function choose(rows, how = "replace") {
-  const chosen = new Set(how === "replace" ? [] : state.chosen);
-  for (const row of rows) if (how === "subtract") chosen.delete(row); else chosen.add(row);
-  state.past = [...state.past.slice(1 - MOST_UNDONE), state.chosen];
-  state.chosen = chosen;
-  changed();
-}
-
-function undo() {
-  if (!state.past.length) return;
-  state.chosen = state.past.pop();
-  changed();
-}
-
-function changed() {
-  fillTray();
-  if (is3d) draw(); else paint();
-}
-
-function toggle(row) {
-  if (row >= 0) choose([row], state.chosen.has(row) ? "subtract" : "add");
-}
 
 function clearSearch() {
   $("#search input").value = "";
@@ -38,7 +27,7 @@ function clearSearch() {
 function clearAll() {
   clearSearch();
   showCard(-1);
-  if (state.chosen.size) choose([]);
+  if (state.chosen.length) choose([]);
 }
 
 function setTool(tool) {
@@ -46,85 +35,42 @@ function setTool(tool) {
   for (const button of toolButtons) button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
 }
 
-function setColumn(column) {
-  state.column = column;
-  state.hidden.clear();
-  showAgain();
-}
-
-function toggleGroup(code, alone) {
-  const { hidden, column } = state;
-  if (alone) column.counts.forEach((_, other) => other === code ? hidden.delete(other) : hidden.add(other));
-  else if (!hidden.delete(code)) hidden.add(code);
-  // With nothing left to see, all of it comes back.
-  if (column.counts.every((count, other) => !count || hidden.has(other))) hidden.clear();
-  showAgain();
-}
-
-function showAgain() {
-  const { column, hidden } = state;
-  for (let row = 0; row < n; row++) state.shown[row] = column && hidden.has(column.codes[row]) ? 0 : 1;
-  showCard(-1);
-  const focus = [...$("#legend").querySelectorAll("button")].indexOf(document.activeElement);
-  fillLegend();
-  if (focus >= 0) $("#legend").querySelectorAll("button")[focus]?.focus();
-  draw();
-}
-
-// What is known of a point in words: its name, its groups and dates.
-function wordsOf(row) {
-  const facts = columns.filter(column => (column.names && !column.is_selection) || column.is_date);
-  const known = facts.filter(column => column.codes[row]);
-  return [nameOf(row), ...known.map(column => textOf(column, row))].join("\n").toLowerCase();
-}
-
 let texts = null;
 function search() {
-  const words = $("#search input").value.toLowerCase().split(/\s+/).filter(word => word);
-  const button = $("#search button");
-  texts ??= Array.from({ length: n }, (_, row) => wordsOf(row));
-  const found = text => words.every(word => text.includes(word));
-  state.matches = words.length ? rowsOf(texts.map(found)) : null;
+  const words = wordsIn($("#search input").value), button = $("#search button");
+  if (words.length) texts ??= Array.from({ length: n }, (_, row) => wordsOf(row));
+  state.matches = words.length ? rowsOf(texts.map((text, row) => state.shown[row] && hasWords(text, words))) : null;
   button.hidden = !words.length;
   button.disabled = !state.matches?.length;
-  button.textContent = state.matches?.length ? `Select ${state.matches.length.toLocaleString("en")}` : "None found";
-  if (is3d) draw(); else paint();
+  button.textContent = state.matches?.length ? `Select ${count(state.matches.length)}` : "None found";
+  tell("matches");
 }
 
-function zoom(factor) {
-  if (is3d) return;
-  const around = ({ range: [low, high] }) => {
-    const middle = (low + high) / 2, half = (high - low) / 2 * factor;
-    return [middle - half, middle + half];
-  };
-  const { xaxis, yaxis } = map._fullLayout;
-  Plotly.relayout(map, { "xaxis.range": around(xaxis), "yaxis.range": around(yaxis) });
+// What the camera does, seen: without the card of where things were.
+function look(action) {
+  action();
+  showCard(-1);
+  moving();
 }
-
-function showWhole() {
-  if (is3d) Plotly.relayout(map, { "scene.camera": { eye: { x: 1.25, y: 1.25, z: 1.25 } } });
-  else { const [x, y] = wholeView(); Plotly.relayout(map, { "xaxis.range": x, "yaxis.range": y }) }
-}
+const zoom = factor => look(() => camera.zoomBy(factor));
+const showWhole = () => look(() => camera.showWhole());
 
 // Shows a point's card where the point is, and brings the map there if need be.
-async function pointOut(row) {
-  if (is3d) return;
-  const place = () => { const { kx, bx, ky, by } = frame(); return [xs[row] * kx + bx, ys[row] * ky + by] };
+function pointOut(row) {
+  const place = () => { camera.project(); return [camera.xs[row], camera.ys[row]] };
   let [px, py] = place();
-  if (px < 0 || py < 0 || px > map.clientWidth || py > map.clientHeight) {
-    const { xaxis, yaxis } = map._fullLayout;
-    const around = (axis, middle) => { const half = (axis.range[1] - axis.range[0]) / 2; return [middle - half, middle + half] };
-    await Plotly.relayout(map, { "xaxis.range": around(xaxis, xs[row]), "yaxis.range": around(yaxis, ys[row]) });
+  if (px < 0 || py < 0 || px > camera.width || py > camera.height) {
+    camera.move(camera.width / 2 - px, camera.height / 2 - py);
+    moving();
     [px, py] = place();
   }
   showCard(row, px, py);
 }
 
 function step(ux, uy) {
-  if (is3d) return;
-  const { clientWidth: width, clientHeight: height } = map;
-  const start = state.current < 0 || !state.shown[state.current];
-  const row = start ? nearest(width / 2, height / 2, Infinity) : neighbor(state.current, ux, uy);
+  const { xs, ys, width, height } = camera, { current, shown } = state;
+  const start = current < 0 || !shown[current];
+  const row = start ? nearest(xs, ys, shown, width / 2, height / 2, Infinity) : neighbor(xs, ys, shown, current, ux, uy);
   if (row >= 0) pointOut(row);
 }
 
@@ -132,143 +78,207 @@ const inStage = event => {
   const box = map.getBoundingClientRect();
   return [event.clientX - box.left, event.clientY - box.top];
 };
-const reach = event => event.pointerType === "touch" ? 26 : dotSize / 2 + 5;
-
-function startGesture(event) {
-  if (event.button !== 0 || is3d) return;
-  const [x, y] = inStage(event);
-  gesture = { x, y, how: howOf(event), points: [[x, y]], isDrag: false };
+const isTouch = event => event.pointerType === "touch";
+const reach = event => isTouch(event) ? 26 : dotSize() / 2 + 5;
+function rowAt(event) {
+  const [x, y] = inStage(event), row = imageAt(x, y);
+  return row >= 0 ? row : nearest(camera.xs, camera.ys, state.shown, x, y, reach(event));
 }
 
-let pointer = null;
-function moveGesture(event) {
+let press = null;  // the press that may become a click, a move, a lasso or a box
+const fingers = new Map();  // where each pointer that is down is
+
+function startPress(event) {
+  if (event.button !== 0) return;
   const [x, y] = inStage(event);
-  if (gesture) {
-    gesture.isDrag ||= Math.hypot(x - gesture.x, y - gesture.y) > 4;
-    if (gesture.isDrag) showCard(-1);
-    if (gesture.isDrag && state.tool !== "pan") {
-      stage.setPointerCapture(event.pointerId);
-      gesture.points.push([x, y]);
-      outline = state.tool === "lasso" ? gesture.points : boxOf(gesture.x, gesture.y, x, y);
-    }
+  fingers.set(event.pointerId, [x, y]);
+  press = fingers.size > 1 ? null : { x, y, how: howOf(event), points: [[x, y]], isDrag: false };
+  if (fingers.size > 1) gesture.outline = null;
+}
+
+function movePress(event) {
+  const [x, y] = inStage(event), before = fingers.get(event.pointerId);
+  if (!before) return hover(event);
+  const spread = spreadOf();
+  fingers.set(event.pointerId, [x, y]);
+  if (fingers.size === 2) return pinch(spread, x - before[0], y - before[1]);
+  if (!press) return;
+  press.isDrag ||= Math.hypot(x - press.x, y - press.y) > 4;
+  if (!press.isDrag) return;
+  showCard(-1);
+  stage.setPointerCapture(event.pointerId);
+  if (state.tool === "pan") {
+    // From where it was pressed: what was not yet a drag counts too.
+    const [fromX, fromY] = press.points.at(-1);
+    press.points = [[x, y]];
+    look(() => is3d && !event.shiftKey ? camera.turn(x - fromX, y - fromY) : camera.move(x - fromX, y - fromY));
     return;
   }
-  if (is3d || event.pointerType === "touch") return;
-  if (!pointer) requestAnimationFrame(() => {
-    const [px, py, far] = pointer;
-    pointer = null;
-    showCard(nearest(px, py, far), px, py);
-  });
-  pointer = [x, y, reach(event)];
+  press.points.push([x, y]);
+  gesture.outline = state.tool === "lasso" ? press.points : boxOf(press.x, press.y, x, y);
+  paintPointer();
 }
 
 const boxOf = (x, y, u, v) => [[x, y], [u, y], [u, v], [x, v]];
 
-function endGesture(event) {
-  if (!gesture) return;
-  const { isDrag, how } = gesture, [x, y] = inStage(event);
-  if (!isDrag) {
-    const row = nearest(x, y, reach(event));
-    // A finger cannot hover: its first tap is for looking.
-    if (event.pointerType !== "touch" || row === state.current) toggle(row);
-    showCard(row, x, y);
-  } else if (outline) {
-    const rows = enclosed(outline);
+function spreadOf() {
+  const [one, other] = [...fingers.values()];
+  return other ? { far: Math.hypot(one[0] - other[0], one[1] - other[1]), x: (one[0] + other[0]) / 2, y: (one[1] + other[1]) / 2 } : null;
+}
+
+function pinch(before, dx, dy) {
+  const { far, x, y } = spreadOf();
+  look(() => { camera.move(dx / 2, dy / 2); camera.zoomBy(far / Math.max(1, before.far), x, y) });
+}
+
+let hovered = null;
+function hover(event) {
+  if (isTouch(event) || !stage.contains(event.target)) return;
+  if (!hovered) requestAnimationFrame(() => {
+    const last = hovered;
+    hovered = null;
+    if (!fingers.size) showCard(rowAt(last), ...inStage(last));
+  });
+  hovered = event;
+}
+
+function endPress(event) {
+  fingers.delete(event.pointerId);
+  if (!press) return;
+  const { isDrag, how } = press, { outline } = gesture;
+  press = gesture.outline = null;
+  if (!isDrag) click(event);
+  else if (outline) {
+    const rows = enclosed(camera.xs, camera.ys, state.shown, outline);
     if (rows.length) choose(rows, how);
   }
-  gesture = outline = null;
   paintPointer();
 }
 
-function cancelGesture() {
-  gesture = outline = null;
-  paintPointer();
+function click(event) {
+  const row = rowAt(event), isImage = imageAt(...inStage(event)) === row;
+  if (row < 0) return showCard(-1);
+  const isFirstTap = isTouch(event) && row !== state.current;  // a finger cannot hover: first it looks
+  if (!isFirstTap) {
+    if (isGroup(row)) openGroup(row);
+    else if (isImage && state.tool === "pan" && !event.shiftKey && !isTouch(event) && linkOf(row)) openImage(row);
+    else toggle(row);
+  }
+  showCard(row, ...inStage(event));
+}
+
+// A point that stands for near-duplicates: all of them are shown and selected.
+const isGroup = row => state.isFolded && !state.opened.has(standFor[row]) && copiesOf(row).length > 1;
+function openGroup(row) {
+  state.opened.add(standFor[row]);
+  showAgain();
+  choose(copiesOf(row).filter(other => state.shown[other]));
+}
+
+function fold() {
+  state.isFolded = !state.isFolded;
+  state.opened.clear();
+  $("#fold").setAttribute("aria-pressed", String(state.isFolded));
+  showAgain();
+}
+
+function selectLike() {
+  const near = neighborsOf(state.current);
+  if (near) choose([state.current, ...near].filter(row => state.shown[row]));
+}
+
+function flip(button, name) {
+  state[name] = !state[name];
+  $(button).setAttribute("aria-pressed", String(state[name]));
+  paint();
+}
+
+function labelByKey(key) {
+  giveByKey(key, meant());
 }
 
 const keys = {
   p: () => setTool("pan"), l: () => setTool("lasso"), b: () => setTool("box"),
-  n: () => $("#names").click(), d: () => $("#theme").click(), 0: showWhole,
-  "+": () => zoom(0.7), "=": () => zoom(0.7), "-": () => zoom(1 / 0.7),
-  "/": () => $("#search input").focus(), u: undo, Escape: clearAll,
+  n: () => flip("#names", "hasNames"), i: () => flip("#images", "hasImages"), d: () => $("#theme").click(),
+  0: showWhole, "+": () => zoom(STEP), "=": () => zoom(STEP), "-": () => zoom(1 / STEP),
+  "/": () => $("#search input").focus(), u: undo, k: selectLike, r: review, w: () => $("#wide").click(),
+  g: () => { if (standFor) fold() }, Delete: removeMarked, Escape: clearAll,
 };
 const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
+function actionOf(event) {
+  const { key } = event, hasModifier = event.ctrlKey || event.metaKey || event.altKey;
+  if ((event.ctrlKey || event.metaKey) && key === "z") return undo;
+  if (hasModifier) return null;
+  if (event.target === stage && arrows[key]) return () => step(...arrows[key]);
+  if (event.target === stage && ["Enter", " "].includes(key)) return () => toggle(state.current);
+  if (/^[1-9]$/.test(key)) return () => labelByKey(Number(key));
+  return keys[key] ?? keys[key.toLowerCase()];
+}
+
 function onKey(event) {
-  if (event.target.matches("input, select, textarea")) {
-    if (event.key === "Escape" && event.target.closest("#search")) clearSearch();
+  if ($("#reviewing").open) return;
+  if (event.target.matches("input:not([type=range], [type=checkbox]), select, textarea")) {
+    if (event.key !== "Escape") return;
+    if (event.target.closest("#search")) clearSearch();
+    event.target.blur();
     return;
   }
-  const isUndo = (event.ctrlKey || event.metaKey) && event.key === "z";
-  if ((event.ctrlKey || event.metaKey || event.altKey) && !isUndo) return;
-  let action = keys[event.key] ?? keys[event.key.toLowerCase()];
-  if (event.target === stage && arrows[event.key]) action = () => step(...arrows[event.key]);
-  if (event.target === stage && ["Enter", " "].includes(event.key)) action = () => toggle(state.current);
-  if (isUndo) action = undo;
+  const action = actionOf(event);
   if (!action) return;
   event.preventDefault();
   action();
 }
 
 function listen() {
-  const on = (selector, kind, action) => $(selector).addEventListener(kind, action);
-  on("#tools select", "change", event => setColumn(columns[event.target.selectedIndex]));
+  const onEvent = (selector, kind, action) => $(selector).addEventListener(kind, action);
+  onEvent("#tools select", "change", event => setColumn(columns[event.target.selectedIndex]));
   for (const button of toolButtons) button.addEventListener("click", () => setTool(button.dataset.tool));
-  on("#closer", "click", keys["+"]);
-  on("#farther", "click", keys["-"]);
-  on("#whole", "click", showWhole);
-  on("#names", "click", () => {
-    state.names = !state.names;
-    $("#names").setAttribute("aria-pressed", String(state.names));
-    if (is3d) draw(); else paint();
-  });
-  on("#theme", "click", () => { setTheme(isDark() ? "light" : "dark"); fillLegend(); draw() });
-  on("#copy", "click", copy);
-  on("#save-json", "click", () => download("selection.json", [jsonOf([...state.chosen])], "application/json"));
-  on("#save-list", "click", saveList);
-  on("#clear", "click", clearAll);
-  on("#undo", "click", undo);
+  for (const [id, action] of Object.entries({
+    closer: keys["+"], farther: keys["-"], whole: showWhole, undo, names: keys.n, images: keys.i, fold,
+    theme: () => { setTheme(isDark() ? "light" : "dark"); fillPanel(); paint() },
+  })) onEvent("#" + id, "click", action);
   let wait;
-  on("#search input", "input", () => { clearTimeout(wait); wait = setTimeout(search, 100) });
-  on("#search input", "keydown", event => {
+  onEvent("#search input", "input", () => { clearTimeout(wait); wait = setTimeout(search, 100) });
+  onEvent("#search input", "keydown", event => {
     if (event.key !== "Enter") return;
     search();
     if (state.matches) choose(state.matches, howOf(event));
   });
-  on("#search button", "click", event => choose(state.matches, howOf(event)));
+  onEvent("#search button", "click", event => choose(state.matches, howOf(event)));
   addEventListener("keydown", onKey);
-  addEventListener("resize", paint);
-  // Plotly drags the map itself; a lasso or a box must not reach it.
-  for (const kind of ["mousedown", "touchstart"]) {
-    stage.addEventListener(kind, event => { if (state.tool !== "pan") event.stopPropagation() }, true);
-  }
-  stage.addEventListener("pointerdown", startGesture, true);
-  stage.addEventListener("pointermove", event => { moveGesture(event); if (outline) paintPointer() }, true);
-  addEventListener("pointerup", endGesture, true);
-  addEventListener("pointercancel", cancelGesture, true);
+  stage.addEventListener("pointerdown", startPress);
+  addEventListener("pointermove", movePress);
+  addEventListener("pointerup", endPress);
+  addEventListener("pointercancel", event => { fingers.delete(event.pointerId); press = gesture.outline = null; paintPointer() });
+  stage.addEventListener("wheel", event => {
+    event.preventDefault();
+    const lines = event.deltaY * (event.deltaMode ? 20 : 1);
+    look(() => camera.zoomBy(Math.exp(-Math.max(-120, Math.min(120, lines)) / 240), ...inStage(event)));
+  }, { passive: false });
   // A finger that is lifted leaves too, but what it tapped stays.
-  stage.addEventListener("pointerleave", event => { if (event.pointerType !== "touch") showCard(-1) });
+  stage.addEventListener("pointerleave", event => { if (!isTouch(event)) showCard(-1) });
 }
 
-function listenToPlotly() {
-  map.on("plotly_relayouting", () => { showCard(-1); paint() });
-  map.on("plotly_relayout", paint);
-  if (!is3d) return;
-  const rowAt = event => rowsDrawn[event.points[0].pointNumber];
-  map.addEventListener("mousemove", event => { pointer = inStage(event) }, true);
-  map.on("plotly_hover", event => showCard(rowAt(event), ...pointer));
-  map.on("plotly_unhover", () => showCard(-1));
-  map.on("plotly_click", event => toggle(rowAt(event)));
+function tellOfData() {
+  const left = n - rowsOf(state.shown).length;
+  notice([...page.remarks, left ? `${count(n - left)} of ${count(n)} points shown.` : ""].join(" ").trim());
 }
 
-$("#tools label").hidden = columns.length < 2;
 for (const column of columns) append($("#tools select"), "option", column.title);
-toolButtons[0].parentElement.hidden = $("#closer").hidden = $("#farther").hidden = is3d;
+$("#images").hidden = !page.pictures;
+$("#fold").hidden = !standFor;
 if (matchMedia("(pointer: coarse)").matches) $("#hint").textContent = "Tap a point to look, and again to select it, or search.";
-if (is3d) $("#hint").textContent = "Click a point, or search.";
+on("column", () => { $("#tools select").selectedIndex = columns.indexOf(state.column); paint() });
+on("shown", () => { showCard(-1); tellOfData(); if (state.matches) search() });
+on("labels", () => { texts = null });
+onShow(pointOut);
 setTool("pan");
+if (!state.column) $("#tools select").selectedIndex = -1;
 listen();
-fillLegend();
-fillTray();
-await draw();
-listenToPlotly();
-root.dataset.ready = Math.round(performance.now());
+recall();
+tellOfData();
+resize();
+// Told for whoever looks from outside.
+globalThis.placeOf = row => { camera.project(); const box = map.getBoundingClientRect(); return [box.left + camera.xs[row], box.top + camera.ys[row]] };
+requestAnimationFrame(() => requestAnimationFrame(() => { root.dataset.ready = Math.round(performance.now()) }));

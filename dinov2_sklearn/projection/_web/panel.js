@@ -1,139 +1,156 @@
-// Beside the map: the card of a point, the legend, and the selection with its exports.
+// The columns: what the colours mean, and what is left out by them.
 
-const MOST_PICTURES = 120, MOST_GROUPS = 300;
+import { $, append } from "../../pages/_web/page.js";
+import { choose, colorsOf, columns, count, labelColumn, on, rowsOf, setColumn, setFilter, state, valueOf } from "./data.js";
+import { hasWords, histogramOf, wordsIn } from "./filters.js";
 
-function split(path) {
-  const at = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1;
-  return [path.slice(0, at), path.slice(at)];
-}
+const MOST_GROUPS = 200, STEPS = 400;
+const panel = $("#legend");
+const open = new Set();  // columns that are unfolded beside that of the colours
+const searched = new Map();  // what was searched for among the groups of a column
 
-function showCard(row, px, py) {
-  state.current = row;
-  paintPointer();
-  const card = $("#card");
-  card.style.display = row < 0 ? "none" : "block";
-  if (row < 0) return;
-  if (card.dataset.row !== String(row)) fillCard(card, row);
-  const box = card.getBoundingClientRect(), edge = map.getBoundingClientRect(), gap = 16;
-  const x = edge.left + px, y = edge.top + py;
-  const left = x + gap + box.width < innerWidth ? x + gap : x - gap - box.width;
-  card.style.left = Math.max(6, left) + "px";
-  card.style.top = Math.max(6, Math.min(y + gap, innerHeight - box.height - 6)) + "px";
-}
-
-function fillCard(card, row) {
-  card.dataset.row = row;
-  const [folder, name] = split(nameOf(row));
-  const picture = pictureOf(row, pictures?.links ? 224 : Math.min(224, 2.5 * pictures?.side));
-  card.querySelector(".picture").replaceChildren(...picture ? [picture] : []);
-  card.querySelector(".name").textContent = name || folder;
-  card.querySelector(".folder").textContent = name ? folder : "";
-  const facts = card.querySelector("dl");
-  facts.replaceChildren();
+export function fillPanel() {
+  const { scrollTop } = panel, key = document.activeElement?.dataset?.key;
+  panel.replaceChildren();
   for (const column of columns) {
-    if (column.is_selection) continue;
-    append(facts, "dt", column.title);
-    append(facts, "dd", textOf(column, row));
+    if (column === labelColumn && column.counts[0] === state.shown.length && state.column !== column) continue;
+    fillColumn(append(panel, "div", "", { className: "column" }), column);
   }
-  if (!ranks.has(row)) return;
-  append(facts, "dt", "pick");
-  append(facts, "dd", `${ranks.get(row)} of ${page.picks.length}`);
+  panel.hidden = !panel.children.length;
+  panel.scrollTop = scrollTop;
+  if (key) [...panel.querySelectorAll("[data-key]")].find(element => element.dataset.key === key)?.focus();
 }
 
-function fillLegend() {
-  const column = state.column, [heading, list] = $("#legend").children;
-  $("#legend").hidden = !column;
-  list.replaceChildren();
-  if (!column) return;
-  heading.textContent = column.title;
-  const colors = colorsOf(column);
-  if (column.kind === "scale") {
-    const ramp = append(list, "div", "", { className: "ramp" });
-    ramp.style.background = `linear-gradient(to right, ${colors.slice(1)})`;
-    const ends = append(list, "div", "", { className: "ends" });
-    append(ends, "span", valueOf(column, column.low));
-    append(ends, "span", valueOf(column, column.high));
-    if (column.counts[0]) addGroup(list, column, 0, colors);
-    return;
+function button(parent, text, title, key, action) {
+  const made = append(parent, "button", text, { type: "button", title });
+  made.dataset.key = key;
+  made.addEventListener("click", action);
+  return made;
+}
+
+function fillColumn(box, column) {
+  const { title } = column, isOpen = column === state.column || open.has(column), filter = state.filters.get(column);
+  const head = append(box, "h2");
+  const name = button(head, title, "Show or hide what is in it", title + " open", () => {
+    if (!open.delete(column)) open.add(column);
+    fillPanel();
+  });
+  name.disabled = column === state.column;
+  name.setAttribute("aria-expanded", String(isOpen));
+  if (filter) button(head, "All", "Leave nothing out by this", title + " all", () => setFilter(column, null)).className = "all";
+  if (column !== state.column) button(head, "Colour", "Colour the points by this", title + " colour", () => setColumn(column));
+  if (!isOpen) return;
+  const list = append(box, "div", "", { className: "list" });
+  if (column.kind === "scale") fillScale(list, column, filter); else fillGroups(list, column);
+}
+
+function fillGroups(list, column) {
+  const colors = colorsOf(column === state.column ? column : null);
+  const found = append(list, "div");
+  const words = () => wordsIn(searched.get(column) ?? "");
+  const fill = () => {
+    found.replaceChildren();
+    const codes = column.names.map((_, i) => i + 1).filter(code =>
+      column.counts[code] && hasWords(column.names[code - 1].toLowerCase(), words()));
+    if (column === labelColumn) codes.sort((one, other) => column.counts[other] - column.counts[one]);
+    for (const code of codes.slice(0, MOST_GROUPS)) addGroup(found, column, code, colors);
+    if (column.counts[0] && !words().length) addGroup(found, column, 0, colors);
+    const more = codes.length - MOST_GROUPS;
+    if (more > 0) append(found, "p", `and ${count(more)} more: search`);
+  };
+  if (column.names.length > 12) {
+    const input = append(list, "input", "", { type: "search", placeholder: `Search ${count(column.names.length)} kinds`, value: searched.get(column) ?? "" });
+    input.setAttribute("aria-label", "Search " + column.title);
+    input.dataset.key = column.title + " search";
+    input.addEventListener("input", () => { searched.set(column, input.value); fill() });
+    list.prepend(input);
   }
-  const codes = column.counts.map((_, code) => code).slice(1);
-  for (const code of codes.slice(0, MOST_GROUPS)) addGroup(list, column, code, colors);
-  if (column.counts[0]) addGroup(list, column, 0, colors);
-  const more = codes.length - MOST_GROUPS;
-  if (more > 0) append(list, "p", `and ${more.toLocaleString("en")} more groups`);
+  fill();
 }
 
 function addGroup(list, column, code, colors) {
-  const button = append(list, "button", "", { type: "button", title: "Show or hide; with Shift, this alone" });
-  button.setAttribute("aria-pressed", String(!state.hidden.has(code)));
-  append(button, "i").style.background = colors[code];
-  append(button, "b", code ? column.names?.[code - 1] ?? "" : column.none);
-  append(button, "small", column.counts[code].toLocaleString("en"));
-  button.addEventListener("click", event => toggleGroup(code, event.shiftKey));
+  const row = append(list, "div", "", { className: "group" }), key = `${column.title} ${code}`;
+  const hidden = state.filters.get(column)?.hidden;
+  const toggle = button(row, "", "Show or hide; with Shift, this alone", key, event =>
+    event.shiftKey ? showAlone(column, code) : toggleGroup(column, code));
+  toggle.className = "toggle";
+  toggle.setAttribute("aria-pressed", String(!hidden?.has(code)));
+  append(toggle, "i").style.background = colors[code] ?? colors[1];
+  append(toggle, "b", code ? column.names[code - 1] : column.none);
+  append(toggle, "small", count(column.counts[code]));
+  button(row, "only", "Show this alone", key + " only", () => showAlone(column, code));
+  button(row, "select", "Select what is shown of it; with Shift, add", key + " select", event =>
+    choose(rowsOf(state.shown).filter(r => column.codes[r] === code), event.shiftKey ? "add" : "replace"));
 }
 
-function fillTray() {
-  const rows = [...state.chosen], tray = $("#pictures");
-  $("#tray output").textContent = rows.length.toLocaleString("en");
-  $("#undo").disabled = state.past.length === 0;
-  $("#actions").hidden = rows.length === 0;
-  $("#hint").hidden = rows.length > 0;
-  $("#said").textContent = "";
-  tray.replaceChildren();
-  tray.classList.toggle("texts", !pictures);
-  for (const row of rows.slice(0, MOST_PICTURES)) {
-    const button = append(tray, "button", "", { type: "button", title: nameOf(row) });
-    button.dataset.row = row;
-    button.append(pictureOf(row, 64) ?? split(nameOf(row))[1]);
-    button.setAttribute("aria-label", nameOf(row));
-    button.addEventListener("click", () => pointOut(row));
+function hide(column, hidden) {
+  // With nothing left to see, all of it comes back.
+  const isAll = column.counts.every((count, code) => !count || hidden.has(code));
+  setFilter(column, hidden.size && !isAll ? { hidden } : null);
+}
+
+function toggleGroup(column, code) {
+  const hidden = new Set(state.filters.get(column)?.hidden);
+  if (!hidden.delete(code)) hidden.add(code);
+  hide(column, hidden);
+}
+
+function showAlone(column, code) {
+  const hidden = new Set(column.counts.keys());
+  hidden.delete(code);
+  hide(column, hidden);
+}
+
+// A histogram with two handles.
+function fillScale(list, column, filter) {
+  const { low, high } = column, span = high - low || 1;
+  const ends = { low, high, missing: true, ...filter };
+  const colors = colorsOf(column === state.column ? column : null);
+  const bars = append(list, "div", "", { className: "bars" });
+  const counts = histogramOf(column), most = Math.max(1, ...counts);
+  for (const [i, bar] of counts.entries()) {
+    const piece = append(bars, "i");
+    // Roots, or one full bar would leave the others flat.
+    piece.style.height = 100 * Math.sqrt(bar / most) + "%";
+    piece.style.background = colors[Math.max(1, Math.round((i + 0.5) / counts.length * (colors.length - 1)))];
   }
-  const more = rows.length - MOST_PICTURES;
-  if (more > 0) append(tray, "p", `and ${more.toLocaleString("en")} more`);
-}
-
-const say = text => { $("#said").textContent = text };
-const listOf = rows => rows.map(row => page.names ? page.names[row] : String(row)).join("\n") + "\n";
-
-function jsonOf(rows) {
-  return JSON.stringify({
-    format: page.format, version: 1, title: page.title, n_points: n,
-    created: new Date().toISOString(), indices: rows,
-    paths: page.names && rows.map(row => page.names[row]),
-  }, null, 1);
-}
-
-// Python keeps an undecodable byte of a file name as a lone surrogate: back to that byte.
-function fileBytes(text) {
-  const parts = text.split(/([\udc80-\udcff])/u);  // with u, halves of a pair do not match
-  return parts.map((part, i) => i % 2 ? Uint8Array.of(part.charCodeAt(0) - 0xdc00) : part);
-}
-
-function download(name, parts, type) {
-  const link = document.createElement("a");
-  link.download = name;
-  link.href = URL.createObjectURL(new Blob(parts, { type }));
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-}
-
-function saveList() {
-  const rows = [...state.chosen];
-  download("selection.txt", fileBytes(listOf(rows)), "text/plain");
-  if (page.names && rows.some(row => /[\r\n]/.test(page.names[row]))) {
-    say("Some names have line breaks, which a list cannot hold: take the JSON.");
+  const handles = append(list, "div", "", { className: "handles" }), shown = append(list, "div", "", { className: "ends" });
+  const texts = ["low", "high"].map(() => append(shown, "span"));
+  const tell = () => {
+    texts.forEach((text, i) => { text.textContent = valueOf(column, [ends.low, ends.high][i]) });
+    [...bars.children].forEach((bar, i) => {
+      const middle = low + (i + 0.5) / bars.children.length * span;
+      bar.classList.toggle("out", middle < ends.low || middle > ends.high);
+    });
+  };
+  const change = () => {
+    const isAll = ends.low <= low && ends.high >= high && ends.missing;
+    setFilter(column, isAll ? null : { ...ends });
+  };
+  for (const end of ["low", "high"]) {
+    const slider = append(handles, "input", "", { type: "range", min: 0, max: STEPS, value: Math.round((ends[end] - low) / span * STEPS) });
+    slider.setAttribute("aria-label", `${column.title}: ${end === "low" ? "least" : "most"}`);
+    slider.dataset.key = `${column.title} ${end}`;
+    slider.addEventListener("input", () => {
+      const value = Number(slider.value);
+      ends[end] = value === 0 ? low : value === STEPS ? high : low + value / STEPS * span;
+      if (ends.low > ends.high) { ends[end] = ends[end === "low" ? "high" : "low"]; slider.value = Math.round((ends[end] - low) / span * STEPS) }
+      tell();
+      isSliding = true;
+      change();
+      isSliding = false;
+    });
+    slider.addEventListener("change", fillPanel);
   }
+  tell();
+  if (!column.counts[0]) return;
+  const missing = append(list, "label", "", { className: "missing" });
+  const box = append(missing, "input", "", { type: "checkbox", checked: ends.missing });
+  box.dataset.key = column.title + " missing";
+  missing.append(`${column.none} (${count(column.counts[0])})`);
+  box.addEventListener("change", () => { ends.missing = box.checked; change() });
 }
 
-async function copy() {
-  const rows = [...state.chosen], text = listOf(rows);
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {  // where the browser gives a local file no clipboard
-    const area = append(document.body, "textarea", text);
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-  }
-  say(`Copied ${rows.length.toLocaleString("en")}.`);
-}
+let isSliding = false;  // a handle that is held must not be replaced
+on("shown column labels", () => { if (!isSliding) fillPanel() });
+fillPanel();
