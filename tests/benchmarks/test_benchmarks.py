@@ -55,7 +55,6 @@ def rows_of(lines_of):
 @pytest.mark.parametrize(
     ("part", "n_rows", "title"),
     [
-        ("projection/transform", 3, "pickle of 4 x 384: umap-learn"),
         ("duplicates/million", 3, "clusters: rethreshold(0.98)"),
         ("selection/million", 4, "peak memory of all of these, beyond the data"),
         ("ray_extraction/decoding", 2, "decoding alone, one core, JPEGs of 400 x 300"),
