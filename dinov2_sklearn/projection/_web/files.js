@@ -64,9 +64,9 @@ export function selectionOf(records, about) {
 export function cocoOf(records, sizes, folder) {
   const images = records.map((record, i) => ({
     id: record.rank, file_name: relativeTo(folder, record.filepath), width: sizes[i][0], height: sizes[i][1],
-    rank: record.rank, ...further(record),
+    license: 0, rank: record.rank, ...further(record),
   }));
-  return dump({ info: { description: COCO }, licenses: [], images, annotations: [], categories: [] });
+  return dump({ info: { description: COCO }, licenses: [{ id: 0, name: "", url: "" }], images, annotations: [], categories: [] });
 }
 
 export function tasksOf(records, folder) {
