@@ -3,8 +3,7 @@
 :class:`UMAPProjector` lays the rows of an embedding matrix out on a small number of coordinates,
 places new rows on the same map and clusters it. :class:`ProjectionDisplay` draws such a map as a
 picture or as one self-contained web page, and :func:`projection_report` says how well it keeps
-neighbours. Importing this room loads neither matplotlib nor plotly: each is loaded by the first
-call that needs it.
+neighbours. Importing this room does not load matplotlib: the first call that needs it does.
 """
 
 from ._display import ProjectionDisplay
