@@ -3,12 +3,13 @@
 The functions here are pure and know nothing of estimators or metrics: rows in, indices out.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from sklearn.utils import gen_batches
 
 from ...neighbors import (
     Rows,
@@ -21,15 +22,17 @@ from ...neighbors import (
     row_blocks,
 )
 
-__all__ = ["Cover", "cover"]
+__all__ = ["Cover", "cover", "joined"]
 
 # Candidates and rows of one product: its table stays in a core's cache.
 _CANDIDATES, _REFERENCES = 256, 2048
 # Pairs of rows to keep where the data is small; 12 bytes each, 16 in float64. Of large data, pairs
 # take no more than this share of it.
 _PAIRS, _PAIRS_SHARE = 2**23, 0.1
-# Rows by which the number of pairs is estimated.
-_PROBES = 256
+# Rows by which the number of pairs is estimated, and those that a point amid all is the mean of.
+_PROBES, _SAMPLE = 256, 4096
+# Rows whose pairs are worked on at once, which bounds the temporary arrays.
+_PAIR_ROWS = 4096
 # Stale candidates evaluated at once: few at first, as the best of them often settles it.
 _FIRST_BATCH, _LAST_BATCH = 32, 512
 # Gains are equal that differ by no more than rounding may: so many units in the last place.
@@ -85,7 +88,8 @@ def cover(
     Parameters
     ----------
     X : Rows of shape (n, d), float32 or float64
-        Rows to pick from, and to cover, distinct ones. They are copied once, centred.
+        Rows to pick from, and to cover, distinct ones. They are copied once, centred, unless
+        there is `near`.
     n_picks : int
         How many rows to pick, at most the number of candidates.
     candidates : ndarray of bool of shape (n,)
@@ -147,7 +151,15 @@ def cover(
     .. [2] G. L. Nemhauser, L. A. Wolsey and M. L. Fisher, "An analysis of approximations for
        maximizing submodular set functions", Mathematical Programming 14, 1978.
     """
-    greedy = _Greedy(X, candidates, mass, references, min_sq_distance, n_bounds or n_picks)
+    greedy = _Greedy(
+        X,
+        candidates,
+        mass,
+        references,
+        min_sq_distance,
+        n_bounds or n_picks,
+        copied=near is None,
+    )
     greedy.improve = improve
     if covered is not None and len(covered):
         greedy.start_from(covered)
@@ -165,16 +177,16 @@ class _Greedy:
         references: NDArray | None,
         min_sq_distance: float,
         n_bounds: int,
+        *,
+        copied: bool,
     ):
         # Products are of centred rows, which keeps their rounding small; differences are not.
         self._rows, self._references = X, X if references is None else references
-        center = X[:].mean(axis=0, dtype=np.float64).astype(X.dtype)
-        self._X = X[:] - center
-        self._norms = np.einsum("ij,ij->i", self._X, self._X)
+        center = X[:: max(1, len(X) // _SAMPLE)].mean(axis=0, dtype=np.float64).astype(X.dtype)
+        self._X, self._norms = _centred(X, center, copied)
         self._R, self._r_norms = self._X, self._norms
         if references is not None:
-            self._R = references - center
-            self._r_norms = np.einsum("ij,ij->i", self._R, self._R)
+            self._R, self._r_norms = _centred(references, center, copied)
         self._mass = mass
         self._weights = mass.astype(X.dtype)
         self._min_sq_distance = min_sq_distance
@@ -380,13 +392,13 @@ class _Greedy:
 
         def find(i: int) -> None:
             references, candidates = near[i]
-            block, norms = -2 * self._R[references], self._r_norms[references]
+            block, norms = -2 * self._R[_as_slice(references)], self._r_norms[references]
             limit = (self._distances + self._slack)[references].astype(block.dtype) - norms
             rows, others, values = [], [], []
             for some in _parts(candidates, _REFERENCES) if len(candidates) else []:
                 table = block @ self._X[_as_slice(some)].T
                 table += self._norms[some]
-                row, other = np.nonzero(table < limit[:, None])
+                row, other = np.divmod(np.flatnonzero(table < limit[:, None]), len(some))
                 rows.append(row)
                 others.append(some[other].astype(np.int32))
                 values.append(np.maximum(table[row, other] + norms[row], 0))
@@ -397,31 +409,31 @@ class _Greedy:
             found[i] = columns, sq_distances, np.bincount(row, minlength=len(block))
 
         for_each(find, range(len(near)))
-        others, values, counts = (
-            np.concatenate([found[i][part] for i in range(len(near))]) for part in range(3)
-        )
-        self._pairs = _Pairs(others, values, counts, len(self._X), len(self.picks))
+        self._pairs = _Pairs([found.pop(i) for i in range(len(near))], len(self._X), len(self.picks))
         gains = self._pairs.gains(self._distances, self._mass)
         self._gains = np.where(self._is_open(), gains, -np.inf)
 
 
 class _Pairs:
-    """The pairs of a row and a candidate nearer to it than its nearest pick, by row."""
+    """The pairs of a row and a candidate nearer to it than its nearest pick, by row.
 
-    def __init__(
-        self,
-        others: NDArray,
-        sq_distances: NDArray,
-        counts: NDArray,
-        n_candidates: int,
-        n_picks: int,
-    ):
+    Parameters
+    ----------
+    found : list of tuples of candidates, squared distances, and counts of them for each row
+        Of some rows each; the list is emptied.
+    """
+
+    def __init__(self, found: list[tuple[NDArray, ...]], n_candidates: int, n_picks: int):
         self.n_picks = n_picks
         self._n_candidates = n_candidates
-        self._others, self._sq_distances = others, sq_distances
-        self._starts = np.concatenate([[0], np.cumsum(counts)])
-        shape = (len(counts), n_candidates)
-        columns = csr_array((sq_distances, others, self._starts), shape=shape).tocsc()
+        others, values, counts = (list(part) for part in zip(*found, strict=True))
+        found.clear()
+        self._starts = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+        self._others = joined(others)
+        self._sq_distances = joined(values)
+        shape = (len(self._starts) - 1, n_candidates)
+        marks = np.ones(len(self._others), dtype=bool)
+        columns = csr_array((marks, self._others, self._starts), shape=shape).tocsc()
         self._rows, self._column_starts = columns.indices, columns.indptr
 
     def rows_of(self, candidate: int) -> NDArray[np.intp]:
@@ -433,12 +445,12 @@ class _Pairs:
         self, distances: NDArray[np.float64], mass: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Return the gain of every candidate."""
-        counts = np.diff(self._starts)
-        gains = np.repeat(distances, counts)
-        gains -= self._sq_distances
-        np.maximum(gains, 0, out=gains)
-        gains *= np.repeat(mass, counts)
-        return _sum_by(self._others, gains, self._n_candidates)
+        total = np.zeros(self._n_candidates)
+        for rows, pairs, counts in self._parts():
+            gains = np.repeat(distances[rows], counts) - self._sq_distances[pairs]
+            gains = np.maximum(gains, 0) * np.repeat(mass[rows], counts)
+            total += _sum_by(self._others[pairs], gains, self._n_candidates)
+        return total
 
     def lost_gains(
         self, rows: NDArray[np.intp], before: NDArray, after: NDArray, mass: NDArray[np.float64]
@@ -456,12 +468,61 @@ class _Pairs:
 
     def thinned(self, limits: NDArray[np.float64], n_picks: int) -> "_Pairs":
         """Without the pairs that are at least `limits` of their rows apart."""
-        counts = np.diff(self._starts)
-        row = np.repeat(np.arange(len(counts)), counts)
-        kept = self._sq_distances < limits[row]
-        counts = np.bincount(row[kept], minlength=len(counts))
-        others, sq_distances = self._others[kept], self._sq_distances[kept]
-        return _Pairs(others, sq_distances, counts, self._n_candidates, n_picks)
+        found: list[tuple[NDArray, ...]] = []
+        for rows, pairs, counts in self._parts():
+            kept = self._sq_distances[pairs] < np.repeat(limits[rows], counts)
+            row = np.repeat(np.arange(len(counts)), counts)[kept]
+            found.append(
+                (
+                    self._others[pairs][kept],
+                    self._sq_distances[pairs][kept],
+                    np.bincount(row, minlength=len(counts)),
+                )
+            )
+        return _Pairs(found, self._n_candidates, n_picks)
+
+    def _parts(self) -> Iterator[tuple[slice, slice, NDArray[np.intp]]]:
+        """Some rows, their pairs, and how many of these each of them has."""
+        for rows in gen_batches(len(self._starts) - 1, _PAIR_ROWS):
+            starts = self._starts[rows.start : rows.stop + 1]
+            yield rows, slice(int(starts[0]), int(starts[-1])), np.diff(starts)
+
+
+class _Centred:
+    """Rows less a center, gathered as they are read."""
+
+    def __init__(self, X: Rows, center: NDArray):
+        self.shape: tuple[int, int] = X.shape
+        self.dtype: np.dtype[Any] = X.dtype
+        self._X, self._center = X, center
+
+    def __len__(self) -> int:
+        return len(self._X)
+
+    def __getitem__(self, rows: Any) -> NDArray:
+        block: NDArray = self._X[rows] - self._center
+        return block
+
+
+def _centred(X: Rows, center: NDArray, copied: bool) -> tuple[Any, NDArray]:
+    """Return centred rows, copied once or each time that they are read, and their norms."""
+    rows = X[:] - center if copied else _Centred(X, center)
+    norms = np.empty(len(X), dtype=X.dtype)
+    for part in row_blocks(len(X), X.shape[1]):
+        block = rows[part]
+        norms[part] = np.einsum("ij,ij->i", block, block)
+    return rows, norms
+
+
+def joined(parts: list[NDArray]) -> NDArray:
+    """Concatenate arrays, each of which is dropped once it is copied."""
+    whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), dtype=parts[0].dtype)
+    start = 0
+    for i, part in enumerate(parts):
+        whole[start : start + len(part)] = part
+        start += len(part)
+        parts[i] = part[:0].copy()
+    return whole
 
 
 def _as_slice(rows: NDArray[np.intp]) -> NDArray[np.intp] | slice:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from sklearn.utils import gen_batches
 
 from ...neighbors import Rows, RowSubset, for_each, nearest
 from ._clusters import kmeans, members_of
@@ -20,11 +22,13 @@ __all__ = ["cover_by_groups"]
 # Cells of like rows, in which groups are made; each is compared with these many others.
 _CELLS, _NEAR_CELLS, _CELL_TRAIN_ROWS = 256, 6, 64
 # Groups for the first picks, all of which are compared with each other, and for the later ones.
-_COARSE, _FINE = 16_000, 120_000
+_COARSE, _FINE = 16_000, 100_000
 # Groups that a pick stands for: with fewer, it would matter where a group is divided.
 _GROUPS_A_PICK = 16
 # Groups whose rows are looked through for the best pick, and the rows that are evaluated.
-_GROUPS_SEARCHED, _FINALISTS = 64, 32
+_GROUPS_SEARCHED, _FINALISTS = 32, 32
+# Rows that tell the spread of a cell, and those that are compared at once.
+_SPREAD_ROWS, _ROWS_AT_ONCE = 512, 4096
 
 Near = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
@@ -90,11 +94,12 @@ def cover_by_groups(
     cells = members_of(labels)
     first = min(n_picks, _COARSE // _GROUPS_A_PICK)
     left = candidates.copy()
-    groups = _divide(X, cells, _COARSE, left, mass, seed=1)
+    groups = _divide(X, cells, centers, _COARSE, left, mass, seed=1)
     picks = _cover_groups(X, groups, first, left, covered, min_sq_distance, None)
     if first < n_picks:
         left[picks] = False
-        groups = _divide(X, cells, _FINE, left, mass, seed=2)
+        del groups
+        groups = _divide(X, cells, centers, _FINE, left, mass, seed=2)
         known = np.concatenate([covered, X[picks]])
         near = _near_groups(groups, centers)
         n_left = n_picks - len(picks)
@@ -154,16 +159,21 @@ class _RowSearch:
         self, candidate: int, groups: NDArray[np.intp], sq_distances: NDArray[np.float64]
     ) -> tuple[NDArray, NDArray[np.intp]]:
         """Return the row to pick in place of a candidate, and which candidates it rules out."""
-        medoid = int(self._medoids[candidate])
-        means, mass = self._groups.means[groups], self._groups.mass[groups]
-        row = medoid
-        served = self._gains(self._X[[medoid]], means, mass, sq_distances)[0] > 0
+        row = medoid = int(self._medoids[candidate])
+        origin = self._X[medoid]
+        means, mass = self._groups.means[groups] - origin, self._groups.mass[groups]
+        norms = np.einsum("ij,ij->i", means, means)
+        served = norms < sq_distances
         if served.any():
-            center = np.average(means[served], axis=0, weights=mass[served]).astype(means.dtype)
-            rows = self._rows_around(center, groups[served], means[served])
-            rows = np.append(rows, medoid)
-            gains = self._gains(self._X[rows], means, mass, sq_distances).sum(axis=1)
-            row = int(rows[gains.argmax()]) if self._open[medoid] else row
+            center = mass[served] @ means[served] / mass[served].sum()
+            near = self._rows_around(origin, center, groups[served], means[served])
+            rows = np.append(near, medoid)
+            block = self._X[rows] - origin
+            table = norms - 2 * (block @ means.T) + np.einsum("ij,ij->i", block, block)[:, None]
+            # Where nothing is covered yet, all that counts is the distance itself.
+            bounds = np.where(np.isinf(sq_distances), 2 * table.max(), sq_distances)
+            gains = np.maximum(bounds - np.maximum(table, 0), 0) @ mass
+            row = int(rows[gains.argmax()])
         self.picks.append(row)
         self._open[[row, medoid]] = False
         if self._min_sq_distance > 0:
@@ -172,44 +182,30 @@ class _RowSearch:
         return self._X[row], np.array(sorted(barred))
 
     def _rows_around(
-        self, center: NDArray, groups: NDArray[np.intp], means: NDArray
+        self, origin: NDArray, center: NDArray, groups: NDArray[np.intp], means: NDArray
     ) -> NDArray[np.intp]:
-        """Candidates among the rows of some groups that are nearest to a point."""
+        """Candidates among the rows of some groups that are nearest to ``origin + center``.
+
+        `means` are differences from the origin, too.
+        """
+        center = center.astype(means.dtype)
         away = np.einsum("ij,ij->i", means - center, means - center)
         groups = groups[np.argsort(away, kind="stable")[:_GROUPS_SEARCHED]]
-        rows = np.concatenate(
-            [
-                self._groups.members[end - size : end]
-                for end, size in zip(self._ends[groups], self._groups.sizes[groups], strict=True)
-            ]
-        )
+        ends, sizes = self._ends[groups], self._groups.sizes[groups]
+        spans = map(slice, ends - sizes, ends)
+        rows = np.concatenate([self._groups.members[span] for span in spans])
         rows = rows[self._open[rows]]
-        block = self._X[rows] - center
+        block = self._X[rows] - (origin + center)
         rows = rows[np.argsort(np.einsum("ij,ij->i", block, block), kind="stable")[:_FINALISTS]]
         if self._min_sq_distance > 0 and len(rows) and len(self._taken):
             rows = rows[nearest(self._X[rows], self._taken)[1] >= self._min_sq_distance]
         return rows
 
-    def _gains(
-        self,
-        rows: NDArray,
-        means: NDArray,
-        mass: NDArray[np.float64],
-        sq_distances: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        """Say what some rows would gain from each of some groups."""
-        origin = rows[-1]
-        rows, means = rows - origin, means - origin
-        table = np.einsum("ij,ij->i", means, means) - 2 * (rows @ means.T)
-        table += np.einsum("ij,ij->i", rows, rows)[:, None]
-        # Where nothing is covered yet, all that counts is the distance itself.
-        bounds = np.where(np.isinf(sq_distances), 2 * table.max(), sq_distances)
-        return mass * np.maximum(bounds - np.maximum(table, 0), 0)
-
 
 def _divide(
     X: Rows,
     cells: list[NDArray[np.intp]],
+    centers: NDArray,
     n_groups: int,
     candidates: NDArray[np.bool_],
     mass: NDArray[np.float64],
@@ -220,29 +216,33 @@ def _divide(
     spreads = np.empty(len(cells))
 
     def measure(i: int) -> None:
-        block = X[cells[i]]
-        block = block - np.average(block, axis=0, weights=mass[cells[i]] + 1e-12).astype(X.dtype)
-        spreads[i] = mass[cells[i]] @ np.einsum("ij,ij->i", block, block)
+        few = cells[i][:: max(1, len(cells[i]) // _SPREAD_ROWS)]
+        block = X[few] - centers[i]
+        spreads[i] = mass[few] @ np.einsum("ij,ij->i", block, block) * len(cells[i]) / len(few)
 
     for_each(measure, range(len(cells)))
     sizes = np.array([len(rows) for rows in cells])
     total = spreads.sum()
     shares = spreads / total if total > 0 else sizes / sizes.sum()
     wanted = np.clip(np.ceil(n_groups * shares).astype(int), 1, sizes)
-    found: dict[int, _Groups] = {}
+    # The means are most of what is kept: they are written in place, and close up afterwards.
+    means = np.empty((wanted.sum(), X.shape[1]), dtype=X.dtype)
+    starts = np.cumsum(wanted) - wanted
+    found: dict[int, tuple[NDArray, ...]] = {}
 
     def divide(i: int) -> None:
         rng = np.random.RandomState((seed, i))
-        found[i] = _divide_cell(X, cells[i], int(wanted[i]), candidates, mass, i, rng)
+        some, *found[i] = _divide_cell(X, cells[i], int(wanted[i]), candidates, mass, i, rng)
+        means[starts[i] : starts[i] + len(some)] = some
 
-    for_each(divide, range(len(cells)))
-    parts = [found[i] for i in range(len(cells))]
-    return _Groups(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("means", "mass", "medoids", "cells", "members", "sizes")
-        )
-    )
+    for_each(divide, np.argsort(-sizes * wanted, kind="stable").tolist())
+    n_groups = 0
+    for i in range(len(cells)):
+        n_made = len(found[i][0])
+        means[n_groups : n_groups + n_made] = means[starts[i] : starts[i] + n_made]
+        n_groups += n_made
+    parts = zip(*(found[i] for i in range(len(cells))), strict=True)
+    return _Groups(means[:n_groups], *(np.concatenate(part) for part in parts))
 
 
 def _divide_cell(
@@ -253,28 +253,35 @@ def _divide_cell(
     mass: NDArray[np.float64],
     cell: int,
     rng: np.random.RandomState,
-) -> _Groups:
+) -> tuple[NDArray, ...]:
     """Divide one cell: the nearest of some of its rows, and then of their groups' means."""
-    block, weights = X[rows], mass[rows]
-    origin = block.mean(axis=0)
-    block = block - origin
-    norms = np.einsum("ij,ij->i", block, block)
-    means = block[rng.permutation(len(rows))[:n_groups]]
+    means = X[np.sort(rng.permutation(rows)[:n_groups])]
+    origin = means.mean(axis=0)
+    means -= origin
+    labels, sq_distances = np.empty(len(rows), dtype=np.intp), np.empty(len(rows), dtype=X.dtype)
     for _ in range(2):
-        labels = (block @ (-2 * means.T) + np.einsum("ij,ij->i", means, means)).argmin(axis=1)
-        labels = np.unique(labels, return_inverse=True)[1].reshape(-1)
-        order = np.argsort(labels, kind="stable")
-        starts = np.searchsorted(labels[order], np.arange(labels.max() + 1))
-        summed = np.add.reduceat((block * weights[:, None].astype(X.dtype))[order], starts, axis=0)
-        total = np.add.reduceat(weights[order], starts)
+        sums, norms = np.zeros(means.shape), np.einsum("ij,ij->i", means, means)
+        for part in gen_batches(len(rows), _ROWS_AT_ONCE):
+            block = X[rows[part]] - origin
+            table = block @ (-2 * means.T)
+            table += norms
+            labels[part] = table.argmin(axis=1)
+            sq_distances[part] = table.min(axis=1) + np.einsum("ij,ij->i", block, block)
+            shape, every = (len(means), len(block)), np.arange(len(block))
+            weights = mass[rows[part]].astype(X.dtype)
+            sums += csr_array((weights, (labels[part], every)), shape=shape) @ block
+        used, labels = np.unique(labels, return_inverse=True)
+        total = np.bincount(labels, mass[rows])
         # A group without mass, of labelled rows or outliers, is nothing to be covered.
-        means = summed / np.where(total > 0, total, 1)[:, None].astype(X.dtype)
-    sq_distances = norms - 2 * np.einsum("ij,ij->i", block, means[labels])
+        means = (sums[used] / np.where(total > 0, total, 1)[:, None]).astype(X.dtype)
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], np.arange(len(means)))
+    # As near as the means that the rows were divided by can tell.
     sq_distances[~candidates[rows]] = np.inf
     nearest_first = np.lexsort((sq_distances, labels))[starts]
     medoids = np.where(np.isfinite(sq_distances[nearest_first]), rows[nearest_first], -1)
     sizes = np.diff(starts, append=len(rows))
-    return _Groups(means + origin, total, medoids, np.full(len(means), cell), rows[order], sizes)
+    return means + origin, total, medoids, np.full(len(means), cell), rows[order], sizes
 
 
 def _near_groups(groups: _Groups, centers: NDArray) -> Near:
@@ -292,5 +299,5 @@ def _near_groups(groups: _Groups, centers: NDArray) -> Near:
         beside = np.sort(order[cell, :_NEAR_CELLS])
         others = np.concatenate([np.arange(bounds[i], bounds[i + 1]) for i in beside])
         others = place[others[has_candidate[others]]]
-        near.extend((some, others) for some in np.array_split(inside, -(-len(inside) // 256)))
+        near.extend((some, others) for some in np.array_split(inside, -(-len(inside) // 1024)))
     return near
