@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..neighbors import (
     Pairs,
     Rows,
+    RowSelectorMixin,
     RowSubset,
     check_rows,
     connected,
@@ -33,7 +34,9 @@ __all__ = ["NearDuplicates"]
 _ONE_GROUP = 10
 
 
-class NearDuplicates(VersionedMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class NearDuplicates(
+    VersionedMixin, RowSelectorMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+):
     """Group rows that are nearly the same, such as burst frames and copies, and keep one of each.
 
     Exact: every pair of rows at or above the threshold is found, and no other.
@@ -380,30 +383,9 @@ class NearDuplicates(VersionedMixin, OneToOneFeatureMixin, TransformerMixin, Bas
         """
         return similarity(self._nearest_fitted(X)[1], self.metric)
 
-    def get_support(self, indices: bool = False) -> NDArray:
-        """Tell which of the fitted rows are kept.
-
-        Parameters
-        ----------
-        indices : bool, default=False
-            Whether to return row numbers instead of a mask.
-
-        Returns
-        -------
-        support : ndarray
-            Mask of shape (n_rows,), or the kept rows' numbers in ascending order.
-        """
-        check_is_fitted(self)
-        return np.flatnonzero(self.support_) if indices else self.support_
-
     def _nearest_fitted(self, X: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         check_is_fitted(self)
-        rows = check_rows(X, self.metric, estimator=self, reset=False)
-        # float32 queries of rows in float64 are compared in float64, and the other way round.
-        dtype = np.result_type(rows, self._rows)
-        fitted = to_geometry(self._rows.astype(dtype, copy=False), self.metric)
-        queries = to_geometry(rows.astype(dtype, copy=False), self.metric)
-        return nearest_within(queries, fitted, self._limit)
+        return nearest_within(*self._beside(X, self._rows), self._limit)
 
     def _scores(self, n: int) -> str | NDArray[np.float64]:
         """Return how to keep: a word, or checked scores."""

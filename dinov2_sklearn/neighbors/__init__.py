@@ -24,12 +24,14 @@ from ._rows import (
     match_rows,
     row_keys,
 )
+from ._selector import RowSelectorMixin
 from ._threads import count_threads, for_each
 from ._validation import check_rows
 
 __all__ = [
     "NearNeighbors",
     "Pairs",
+    "RowSelectorMixin",
     "RowSubset",
     "Rows",
     "UnitRows",

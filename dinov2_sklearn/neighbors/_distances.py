@@ -27,6 +27,11 @@ __all__ = [
 
 # Rows that a block of queries is compared with in one product.
 _CHUNK = 4096
+# Random directions in which a center close by is looked for; the multiplications that make it
+# worth while, and the share of the centers that may be left by it.
+_SKETCH_SIZE, _MUCH_WORK, _SHARE_LEFT = 64, 2**34, 0.1
+# Rows that tell that share, and rows of one center that are compared with what is left for them.
+_PROBES, _ROWS_OF_ONE = 512, 64
 
 
 def pair_sq_distances(A: NDArray, B: NDArray) -> NDArray:
@@ -110,10 +115,96 @@ def nearest(
     kept = np.flatnonzero(first_occurrences(centers)[0])
     # Equal centers tie everywhere: only the first of them can win.
     distinct = centers if len(kept) == len(centers) else RowSubset(centers, kept)
+    if before is None:
+        try:
+            with np.errstate(over="raise", invalid="raise"):
+                if _is_sketched(X, distinct):
+                    indices, sq_distances = _by_guess(X, distinct, _guess(X, distinct))
+                    return kept[indices], sq_distances
+        except FloatingPointError:  # squares beyond float32
+            pass
     places = None if before is None else np.searchsorted(kept, before)
     indices, sq_distances = _search(X, distinct, 1, places)
     indices, sq_distances = indices[:, 0], sq_distances[:, 0]
     return np.where(indices < 0, -1, kept[indices]), sq_distances
+
+
+def _is_sketched(X: Rows, centers: Rows) -> bool:
+    """Tell whether a guess for each row leaves few centers that it must be compared with."""
+    if len(X) * len(centers) * X.shape[1] < _MUCH_WORK or X.shape[1] < 4 * _SKETCH_SIZE:
+        return False
+    probes = X[:: max(1, len(X) // _PROBES)]
+    guess = centers[_guess(probes, centers)]
+    # In float64, as a probe may lie beyond what float32 can square.
+    away = pair_sq_distances(probes, guess)
+    shift = guess[0].astype(np.float64)
+    table, norms = _expanded(guess - shift, centers[:: max(1, len(centers) // _PROBES)] - shift)
+    share = np.count_nonzero(table <= 4 * away[:, None] - norms[:, None]) / table.size
+    return share <= _SHARE_LEFT
+
+
+def _expanded(rows: NDArray, centers: NDArray) -> tuple[NDArray, NDArray]:
+    """Squared distances of rows and centers less the rows' squared norms, and these norms."""
+    table = rows @ (-2 * centers.T)
+    table += np.einsum("ij,ij->i", centers, centers)
+    return table, np.einsum("ij,ij->i", rows, rows)
+
+
+def _guess(X: Rows, centers: Rows) -> NDArray[np.intp]:
+    """Find for each row a center that is near it in a few random directions."""
+    # A constant seed: directions decide how long it takes, never what is found.
+    directions = np.random.RandomState(0).normal(size=(X.shape[1], _SKETCH_SIZE)).astype(X.dtype)
+    shift = centers[:1]
+    sketches = (centers[:] - shift) @ directions
+    guess = np.empty(len(X), dtype=np.intp)
+
+    def look(part: slice) -> None:
+        with np.errstate(over="raise", invalid="raise"):
+            guess[part] = _expanded((X[part] - shift) @ directions, sketches)[0].argmin(axis=1)
+
+    for_each(look, row_blocks(len(X), max(len(centers), X.shape[1])))
+    return guess
+
+
+def _by_guess(
+    X: Rows, centers: Rows, guess: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Find the nearest center of every row, given one that is near.
+
+    With x at u from the center q, a center p is no nearer than ``|q - p| - u``: those that are
+    2 u or more from q need not be looked at [1]_.
+
+    References
+    ----------
+    .. [1] C. Elkan, "Using the triangle inequality to accelerate k-means", ICML 2003.
+    """
+    indices, sq_distances = np.empty(len(X), dtype=np.intp), np.empty(len(X))
+    order = np.argsort(guess, kind="stable")
+    ends = np.searchsorted(guess[order], np.arange(len(centers)), side="right")
+    starts = np.append(0, ends[:-1])
+
+    def search(part: slice) -> None:
+        with np.errstate(over="raise", invalid="raise"):
+            around = _Best(centers[part], centers[part.start], 1)
+            chunks = gen_batches(len(centers), _CHUNK)
+            lower = np.concatenate([around.lower_bounds(centers[c]) for c in chunks], axis=1)
+            for q, bounds in zip(range(part.start, part.stop), lower, strict=True):
+                search_around(q, bounds, order[starts[q] : ends[q]])
+
+    def search_around(q: int, bounds: NDArray, rows: NDArray[np.intp]) -> None:
+        away = pair_sq_distances(X[rows], centers[q])
+        rows = rows[np.argsort(away, kind="stable")]
+        away.sort()
+        bounds[q] = 0
+        for start in range(0, len(rows), _ROWS_OF_ONE):
+            few = slice(start, start + _ROWS_OF_ONE)
+            near = np.flatnonzero(bounds <= 4 * away[few][-1] * (1 + 1e-9))
+            best = _best_of(X[rows[few]], RowSubset(centers, near), centers[q], 1, None)
+            indices[rows[few]] = near[best.indices[:, 0]]
+            sq_distances[rows[few]] = best.sq_distances[:, 0]
+
+    for_each(search, list(gen_batches(len(centers), _ROWS_OF_ONE)))
+    return indices, sq_distances
 
 
 def knn(
@@ -257,11 +348,7 @@ class _Best:
 
     def compare(self, rows: NDArray, start: int, barred: NDArray | None) -> None:
         """Take the next rows into account; `barred` is a mask of pairs that do not count."""
-        centred = rows.astype(self._centred.dtype, copy=False) - self._shift
-        norms = np.einsum("ij,ij->i", centred, centred).astype(np.float64)
-        # Lower bounds of the distances, less what is the same for all rows.
-        lower = self._centred @ (-2 * centred.T)
-        lower += ((1 - self._relative) * norms).astype(lower.dtype)
+        lower, norms = self._less_own_share(rows)
         if barred is not None:
             lower[barred] = np.inf
         limit = np.minimum(self._known_limit(), self._limit_among(lower, norms))
@@ -274,10 +361,24 @@ class _Best:
             i, j = query[pairs], row[pairs]
             self._merge(i, start + j, pair_sq_distances(self._queries[i], rows[j]))
 
+    def lower_bounds(self, rows: NDArray) -> NDArray:
+        """Bound the squared distances of all queries and rows."""
+        return self._less_own_share(rows)[0] + self._own_share()[:, None]
+
+    def _less_own_share(self, rows: NDArray) -> tuple[NDArray, NDArray[np.float64]]:
+        """Return lower bounds less what is the same for all rows, and the rows' squared norms."""
+        centred = rows.astype(self._centred.dtype, copy=False) - self._shift
+        norms = np.einsum("ij,ij->i", centred, centred).astype(np.float64)
+        lower = self._centred @ (-2 * centred.T)
+        lower += ((1 - self._relative) * norms).astype(lower.dtype)
+        return lower, norms
+
+    def _own_share(self) -> NDArray[np.float64]:
+        return (1 - self._relative) * self._norms - self._absolute
+
     def _known_limit(self) -> NDArray[np.float64]:
         """Return the distances to be beaten, as lower bounds are written."""
-        share = (1 - self._relative) * self._norms - self._absolute
-        return self.sq_distances[:, -1] - share
+        return self.sq_distances[:, -1] - self._own_share()
 
     def _limit_among(self, lower: NDArray, norms: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what enough of these rows stay below, as far as rounding can tell."""

@@ -6,16 +6,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from ..neighbors import check_rows, nearest, to_geometry, to_metric
+from ..neighbors import RowSelectorMixin, nearest, to_metric
 from ._metrics import compute_diversity
 
 __all__ = ["NearestRepresentativeMixin"]
 
 
-class NearestRepresentativeMixin:
+class NearestRepresentativeMixin(RowSelectorMixin):
     """Methods that compare rows with `representatives_`, each row for itself."""
 
-    metric: str
     representatives_: np.ndarray
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
@@ -85,10 +84,5 @@ class NearestRepresentativeMixin:
 
     def _nearest_representative(self, X: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         check_is_fitted(self)
-        rows = check_rows(X, self.metric, estimator=self, reset=False)
-        # float32 queries of a float64 sampler are compared in float64, and the other way round
-        dtype = np.result_type(rows, self.representatives_)
-        return nearest(
-            to_geometry(rows.astype(dtype, copy=False), self.metric),
-            to_geometry(self.representatives_.astype(dtype, copy=False), self.metric)[:],
-        )
+        queries, representatives = self._beside(X, self.representatives_)
+        return nearest(queries, representatives[:])

@@ -305,19 +305,9 @@ class DiversitySampler(
             `weights` or `groups` do not fit X; if every row is preselected; or if a callable
             strategy returns what it should not.
         """
-        started = perf_counter()
         rows = check_rows(X, self.metric, estimator=self, reset=True)
         self._seed = self._draw_seed()
-        with Progress(1, "Picking", "step", shown=False, fitting=self) as progress:
-            pool, subset = self._pick(rows, preselected, weights, groups, self._seed)
-            progress.update()
-        self._preselected_rows = rows[pool.preselected]
-        self.representatives_ = rows[subset.indices]
-        self.representative_indices_ = subset.indices.copy()
-        self.n_samples_seen_ = len(rows)
-        self._describe(pool, subset)
-        self._report(started)
-        return self
+        return self._pick_more(rows, preselected, weights, groups, anew=True)
 
     def fit_transform(
         self,
@@ -434,44 +424,41 @@ class DiversitySampler(
         """
         if not hasattr(self, "representatives_"):
             return self.fit(X, preselected=preselected, weights=weights, groups=groups)
-        started = perf_counter()
         rows = check_rows(X, self.metric, estimator=self, reset=False)
         # All representatives share the dtype of the first batch.
         rows = rows.astype(self.representatives_.dtype, copy=False)
-        earlier = np.concatenate([self._preselected_rows, self.representatives_])
-        pool, subset = self._pick(
-            rows,
-            preselected,
-            weights,
-            groups,
-            self._seed,
-            elsewhere=to_geometry(earlier, self.metric)[:],
-        )
-        self._preselected_rows = np.concatenate([self._preselected_rows, rows[pool.preselected]])
-        self.representatives_ = np.concatenate([self.representatives_, rows[subset.indices]])
-        self.representative_indices_ = np.concatenate(
-            [self.representative_indices_, subset.indices + self.n_samples_seen_]
-        )
-        self.n_samples_seen_ += len(rows)
+        return self._pick_more(rows, preselected, weights, groups)
+
+    def _pick_more(
+        self,
+        rows: NDArray,
+        preselected: ArrayLike | None,
+        weights: ArrayLike | None,
+        groups: ArrayLike | None,
+        *,
+        anew: bool = False,
+    ) -> Self:
+        """Pick from a batch, given those before unless `anew`; take note, and describe it."""
+        started = perf_counter()
+        labelled, known, places, n_seen = rows[:0], rows[:0], np.empty(0, dtype=np.intp), 0
+        elsewhere = None
+        if not anew:
+            labelled, known = self._preselected_rows, self.representatives_
+            places, n_seen = self.representative_indices_, self.n_samples_seen_
+            elsewhere = to_geometry(np.concatenate([labelled, known]), self.metric)[:]
+        fitting = self if anew else None
+        with Progress(1, "Picking", "step", shown=False, fitting=fitting) as progress:
+            pool, subset = self._pick(
+                rows, preselected, weights, groups, self._seed, elsewhere=elsewhere
+            )
+            progress.update()
+        self._preselected_rows = np.concatenate([labelled, rows[pool.preselected]])
+        self.representatives_ = np.concatenate([known, rows[subset.indices]])
+        self.representative_indices_ = np.concatenate([places, subset.indices + n_seen])
+        self.n_samples_seen_ = n_seen + len(rows)
         self._describe(pool, subset)
         self._report(started)
         return self
-
-    def get_support(self, indices: bool = False) -> NDArray:
-        """Tell which rows of the fitted X were picked.
-
-        Parameters
-        ----------
-        indices : bool, default=False
-            Whether to return row numbers instead of a mask.
-
-        Returns
-        -------
-        support : ndarray
-            Mask of shape (n_rows,), or the picked rows' numbers in ascending order.
-        """
-        check_is_fitted(self)
-        return np.flatnonzero(self.support_) if indices else self.support_
 
     def _pick(
         self,

@@ -6,6 +6,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn.metrics.pairwise import cosine_distances
 
 from dinov2_sklearn.neighbors import (
+    _distances,
     _geometry,
     nearest,
     sq_distances_to_earlier,
@@ -40,6 +41,33 @@ def test_nearest_is_exact_and_breaks_ties_by_the_lowest_index(sets):
     expected_indices, expected = reference_nearest(X, centers)
     np.testing.assert_array_equal(indices, expected_indices)
     np.testing.assert_array_equal(sq_distances, expected)
+
+
+@settings(deadline=None)
+@given(two_sets(), st.integers(0, 2**32 - 1))
+def test_nearest_is_exact_whatever_the_guess(sets, seed):
+    X, centers = sets
+    centers = np.unique(centers, axis=0)
+    guess = np.random.RandomState(seed).randint(len(centers), size=len(X))
+    indices, sq_distances = _distances._by_guess(X, centers, guess)
+    expected_indices, expected = reference_nearest(X, centers)
+    np.testing.assert_array_equal(indices, expected_indices)
+    np.testing.assert_array_equal(sq_distances, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1.0, 1e17])
+def test_a_guess_changes_nothing(dtype, scale, monkeypatch):
+    rng = np.random.RandomState(0)
+    middles = 3 * rng.normal(size=(30, 256))
+    X = scale * (middles[rng.randint(30, size=2000)] + rng.normal(size=(2000, 256))).astype(dtype)
+    X[5] *= 100
+    centers = X[rng.permutation(2000)[:200]]
+    plain = nearest(X, centers)
+    monkeypatch.setattr(_distances, "_MUCH_WORK", 0)
+    for got, expected in zip(nearest(X, centers), plain, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert scale > 1 or _distances._is_sketched(X, centers)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -409,7 +409,9 @@ class _Greedy:
             found[i] = columns, sq_distances, np.bincount(row, minlength=len(block))
 
         for_each(find, range(len(near)))
-        self._pairs = _Pairs([found.pop(i) for i in range(len(near))], len(self._X), len(self.picks))
+        self._pairs = _Pairs(
+            [found.pop(i) for i in range(len(near))], len(self._X), len(self.picks)
+        )
         gains = self._pairs.gains(self._distances, self._mass)
         self._gains = np.where(self._is_open(), gains, -np.inf)
 
@@ -482,7 +484,7 @@ class _Pairs:
         return _Pairs(found, self._n_candidates, n_picks)
 
     def _parts(self) -> Iterator[tuple[slice, slice, NDArray[np.intp]]]:
-        """Some rows, their pairs, and how many of these each of them has."""
+        """Go through the rows: some, their pairs, and how many of these each of them has."""
         for rows in gen_batches(len(self._starts) - 1, _PAIR_ROWS):
             starts = self._starts[rows.start : rows.stop + 1]
             yield rows, slice(int(starts[0]), int(starts[-1])), np.diff(starts)

@@ -20,7 +20,9 @@ from ._coverage import cover
 __all__ = ["cover_by_groups"]
 
 # Cells of like rows, in which groups are made; each is compared with these many others.
-_CELLS, _NEAR_CELLS, _CELL_TRAIN_ROWS = 256, 6, 64
+_CELLS, _NEAR_CELLS, _CELL_TRAIN_ROWS = 256, 4, 64
+# Times the mean size that a cell may have: the time is the sum of the squares of sizes.
+_LARGE_CELL = 2
 # Groups for the first picks, all of which are compared with each other, and for the later ones.
 _COARSE, _FINE = 16_000, 100_000
 # Groups that a pick stands for: with fewer, it would matter where a group is divided.
@@ -84,14 +86,7 @@ def cover_by_groups(
     """
     # A constant seed: the groups are a means, and no user wants another draw of them.
     random_state = np.random.RandomState(0)
-    labels, centers = kmeans(
-        X,
-        _CELLS,
-        random_state=random_state,
-        weights=mass,
-        train_rows=_CELL_TRAIN_ROWS,
-    )
-    cells = members_of(labels)
+    cells, centers = _make_cells(X, mass, random_state)
     first = min(n_picks, _COARSE // _GROUPS_A_PICK)
     left = candidates.copy()
     groups = _divide(X, cells, centers, _COARSE, left, mass, seed=1)
@@ -106,6 +101,31 @@ def cover_by_groups(
         later = _cover_groups(X, groups, n_left, left, known, min_sq_distance, near)
         picks = np.concatenate([picks, later])
     return picks
+
+
+def _make_cells(
+    X: Rows, mass: NDArray[np.float64], random_state: np.random.RandomState
+) -> tuple[list[NDArray[np.intp]], NDArray]:
+    """Divide rows into cells of like ones, none of them much larger than the others."""
+    size = -(-len(X) // _CELLS)
+    open_, cells, centers = [np.arange(len(X))], [], []
+    while open_:
+        rows = open_.pop()
+        labels, found = kmeans(
+            RowSubset(X, rows),
+            -(-len(rows) // size),
+            random_state=random_state,
+            weights=mass[rows],
+            train_rows=_CELL_TRAIN_ROWS,
+        )
+        for some, center in zip(members_of(labels), found, strict=True):
+            # Rows that k-means does not part are nearly equal, but for some.
+            if len(some) > _LARGE_CELL * size and len(some) < 0.9 * len(rows):
+                open_.append(rows[some])
+            else:
+                cells.append(rows[some])
+                centers.append(center)
+    return cells, np.array(centers)
 
 
 def _cover_groups(
