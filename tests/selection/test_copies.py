@@ -50,6 +50,18 @@ def test_equal_rows_of_a_later_batch_are_picked_once(strategy):
     assert len(np.unique(sampler.representatives_, axis=0)) == 200
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("strategy", ["hybrid", "coverage"])
+def test_rows_of_an_earlier_direction_wait_for_all_others(strategy, dtype):
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(60, 8)).astype(dtype)
+    sampler = DiversitySampler(30, strategy=strategy, metric="cosine").fit(X[:30])
+    again = (X * rng.uniform(0.1, 9, size=(60, 1))).astype(dtype)
+    with pytest.warns(UserWarning, match="n_samples=31 is more than the 30"):
+        sampler.set_params(n_samples=31).partial_fit(again)
+    assert sorted(sampler.selected_indices_) == list(range(30, 60))
+
+
 def test_rows_of_one_direction_are_copies_under_cosine():
     rng = np.random.RandomState(0)
     X = np.repeat(rng.normal(size=(30, 4)), 5, axis=0)

@@ -89,15 +89,16 @@ def test_a_gain_out_of_date_is_no_tie():
         assert cover(X, 2, covered=X[[3]], **options).costs.tolist() == pytest.approx([3, 1])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("pairs", [2**23, 20_000, 0])
+@pytest.mark.parametrize(
+    ("dtype", "pairs"), [(np.float32, 2**23), (np.float64, 8000), (np.float32, 0)]
+)
 def test_many_picks_of_real_rows(dtype, pairs):
-    X = load_digits(return_X_y=True)[0][:900].astype(dtype)
+    X = load_digits(return_X_y=True)[0][:500].astype(dtype)
     mass = np.random.RandomState(0).randint(1, 4, size=len(X)).astype(float)
     everyone = np.ones(len(X), dtype=bool)
     with mock.patch.multiple(_coverage, _PAIRS=pairs, _PAIRS_SHARE=0.0):
-        found = cover(X, 300, candidates=everyone, mass=mass)
-    picks, costs = reference(X, 300, everyone, mass)
+        found = cover(X, 150, candidates=everyone, mass=mass)
+    picks, costs = reference(X, 150, everyone, mass)
     np.testing.assert_allclose(found.costs, costs, rtol=1e-6)
     assert found.indices.tolist() == picks
     table = ((X[:, None].astype(float) - X[found.indices].astype(float)) ** 2).sum(axis=-1)

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ...neighbors import Rows, RowSubset, own_center_sq_distances
+from ...neighbors import Rows, RowSubset, nearest, own_center_sq_distances
 from ._clusters import TRAIN_ROWS, allocate_quotas, kmeans, order_by_likeness
 
 __all__ = ["Pool", "Subset", "cluster_quotas", "cluster_rows", "group_mass", "spread_quotas"]
@@ -97,6 +97,12 @@ class Pool:
         usable = self.candidates.copy()
         usable[self.preselected] = True
         return usable
+
+    @cached_property
+    def sq_distances_elsewhere(self) -> NDArray[np.float64] | None:
+        """Squared distance of each row to the nearest of those elsewhere, if there are any."""
+        known = self.elsewhere is not None and len(self.elsewhere)
+        return nearest(self.X, self.elsewhere)[1] if known else None
 
     def count_far(self, n_picks: int) -> int:
         """Say how many of the picks are far ones: a small budget goes to what is common."""

@@ -286,8 +286,7 @@ def _farthest(
 ) -> NDArray[np.intp]:
     """Rows that are farthest from the labelled rows, from `picked` and from each other."""
     options: dict[str, Any] = {"near": near, "weights": pool.weights}
-    if pool.elsewhere is not None and len(pool.elsewhere):
-        options["initial_sq_distances"] = nearest(pool.X, pool.elsewhere)[1]
+    options["initial_sq_distances"] = pool.sq_distances_elsewhere
     covered = pool.preselected if picked is None else np.concatenate([pool.preselected, picked])
     candidates = pool.candidates.copy()
     candidates[covered] = False
