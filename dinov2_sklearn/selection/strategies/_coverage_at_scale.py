@@ -183,7 +183,7 @@ class _RowSearch:
         origin = self._X[medoid]
         means, mass = self._groups.means[groups] - origin, self._groups.mass[groups]
         norms = np.einsum("ij,ij->i", means, means)
-        served = norms < sq_distances
+        served = (norms < sq_distances) & (mass > 0)
         if served.any():
             center = mass[served] @ means[served] / mass[served].sum()
             near = self._rows_around(origin, center, groups[served], means[served])
