@@ -383,8 +383,8 @@ def test_partial_fit_keeps_away_from_labelled_rows():
     X = np.arange(21.0)[:, None]
     sampler = DiversitySampler(1, strategy="fps").fit(X[:5], preselected=[0])
     assert sampler.representatives_.tolist() == [[4.0]]
-    sampler.set_params(n_samples=2).partial_fit([[0.0], [4.0], [2.0]])
-    assert sampler.representatives_.ravel().tolist() == [4.0, 2.0, 0.0]
+    sampler.set_params(n_samples=2).partial_fit([[0.0], [4.0], [1.0], [2.0]])
+    assert sampler.representatives_.ravel().tolist() == [4.0, 2.0, 1.0]
 
 
 def test_fit_forgets_earlier_batches(X):
