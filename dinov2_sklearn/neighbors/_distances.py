@@ -140,7 +140,7 @@ def _is_sketched(X: Rows, centers: Rows) -> bool:
     shift = guess[0].astype(np.float64)
     table, norms = _expanded(guess - shift, centers[:: max(1, len(centers) // _PROBES)] - shift)
     share = np.count_nonzero(table <= 4 * away[:, None] - norms[:, None]) / table.size
-    return share <= _SHARE_LEFT
+    return bool(share <= _SHARE_LEFT)
 
 
 def _expanded(rows: NDArray, centers: NDArray) -> tuple[NDArray, NDArray]:

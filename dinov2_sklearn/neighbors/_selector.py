@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from ._geometry import Rows, to_geometry
+from ._geometry import UnitRows, to_geometry
 from ._validation import check_rows
 
 __all__ = ["RowSelectorMixin"]
@@ -34,7 +34,9 @@ class RowSelectorMixin:
         check_is_fitted(self)
         return np.flatnonzero(self.support_) if indices else self.support_
 
-    def _beside(self, X: ArrayLike, fitted: NDArray) -> tuple[Rows, Rows]:
+    def _beside(
+        self, X: ArrayLike, fitted: NDArray
+    ) -> tuple[NDArray | UnitRows, NDArray | UnitRows]:
         """Check new rows; return them and fitted ones as rows of one geometry and one dtype."""
         rows = check_rows(X, self.metric, estimator=self, reset=False)
         # float32 queries of rows in float64 are compared in float64, and the other way round.

@@ -229,6 +229,10 @@ class DiversitySampler(
            [9., 0.]])
     """
 
+    representative_indices_: NDArray[np.intp]
+    n_samples_seen_: int
+    _preselected_rows: NDArray
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         # The two ranges are checked together in `check_n_samples`, which also refuses bools.
         "n_samples": [Integral, Real],

@@ -248,7 +248,7 @@ def _divide(
     # The means are most of what is kept: they are written in place, and close up afterwards.
     means = np.empty((wanted.sum(), X.shape[1]), dtype=X.dtype)
     starts = np.cumsum(wanted) - wanted
-    found: dict[int, tuple[NDArray, ...]] = {}
+    found: dict[int, list[NDArray]] = {}
 
     def divide(i: int) -> None:
         rng = np.random.RandomState((seed, i))

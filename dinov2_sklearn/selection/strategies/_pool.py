@@ -101,8 +101,9 @@ class Pool:
     @cached_property
     def sq_distances_elsewhere(self) -> NDArray[np.float64] | None:
         """Squared distance of each row to the nearest of those elsewhere, if there are any."""
-        known = self.elsewhere is not None and len(self.elsewhere)
-        return nearest(self.X, self.elsewhere)[1] if known else None
+        if self.elsewhere is None or not len(self.elsewhere):
+            return None
+        return nearest(self.X, self.elsewhere)[1]
 
     def count_far(self, n_picks: int) -> int:
         """Say how many of the picks are far ones: a small budget goes to what is common."""
