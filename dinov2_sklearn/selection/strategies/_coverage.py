@@ -3,13 +3,11 @@
 The functions here are pure and know nothing of estimators or metrics: rows in, indices out.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from sklearn.utils import gen_batches
 
 from ...neighbors import (
     Rows,
@@ -21,8 +19,9 @@ from ...neighbors import (
     relative_error,
     row_blocks,
 )
+from ._pairs import Pairs
 
-__all__ = ["Cover", "cover", "joined"]
+__all__ = ["Cover", "cover"]
 
 # Candidates and rows of one product: its table stays in a core's cache.
 _CANDIDATES, _REFERENCES = 256, 2048
@@ -31,8 +30,6 @@ _CANDIDATES, _REFERENCES = 256, 2048
 _PAIRS, _PAIRS_SHARE = 2**23, 0.1
 # Rows by which the number of pairs is estimated, and those that a point amid all is the mean of.
 _PROBES, _SAMPLE = 256, 4096
-# Rows whose pairs are worked on at once, which bounds the temporary arrays.
-_PAIR_ROWS = 4096
 # Stale candidates evaluated at once: few at first, as the best of them often settles it.
 _FIRST_BATCH, _LAST_BATCH = 32, 512
 # Gains are equal that differ by no more than rounding may: so many units in the last place.
@@ -201,7 +198,7 @@ class _Greedy:
         self._gains = np.where(candidates, np.inf, -np.inf)
         # Candidates whose bound was computed before the last pick.
         self._stale = np.zeros(len(self._X), dtype=bool)
-        self._pairs: _Pairs | None = None
+        self._pairs: Pairs | None = None
         self._distances = np.full(len(self._R), np.inf)
         self._nearest = np.full(len(self._R), -1, dtype=np.intp)
         self._cost = np.inf
@@ -409,85 +406,9 @@ class _Greedy:
             found[i] = columns, sq_distances, np.bincount(row, minlength=len(block))
 
         for_each(find, range(len(near)))
-        self._pairs = _Pairs(
-            [found.pop(i) for i in range(len(near))], len(self._X), len(self.picks)
-        )
+        self._pairs = Pairs([found.pop(i) for i in range(len(near))], len(self._X), len(self.picks))
         gains = self._pairs.gains(self._distances, self._mass)
         self._gains = np.where(self._is_open(), gains, -np.inf)
-
-
-class _Pairs:
-    """The pairs of a row and a candidate nearer to it than its nearest pick, by row.
-
-    Parameters
-    ----------
-    found : list of tuples of candidates, squared distances, and counts of them for each row
-        Of some rows each; the list is emptied.
-    """
-
-    def __init__(self, found: list[tuple[NDArray, ...]], n_candidates: int, n_picks: int):
-        self.n_picks = n_picks
-        self._n_candidates = n_candidates
-        others, values, counts = (list(part) for part in zip(*found, strict=True))
-        found.clear()
-        self._starts = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
-        self._others = joined(others)
-        self._sq_distances = joined(values)
-        shape = (len(self._starts) - 1, n_candidates)
-        marks = np.ones(len(self._others), dtype=bool)
-        columns = csr_array((marks, self._others, self._starts), shape=shape).tocsc()
-        self._rows, self._column_starts = columns.indices, columns.indptr
-
-    def rows_of(self, candidate: int) -> NDArray[np.intp]:
-        """List the rows that a candidate may be nearer to than their nearest pick."""
-        start, stop = self._column_starts[candidate : candidate + 2]
-        return self._rows[start:stop].astype(np.intp)
-
-    def gains(
-        self, distances: NDArray[np.float64], mass: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return the gain of every candidate."""
-        total = np.zeros(self._n_candidates)
-        for rows, pairs, counts in self._parts():
-            gains = np.repeat(distances[rows], counts) - self._sq_distances[pairs]
-            gains = np.maximum(gains, 0) * np.repeat(mass[rows], counts)
-            total += _sum_by(self._others[pairs], gains, self._n_candidates)
-        return total
-
-    def lost_gains(
-        self, rows: NDArray[np.intp], before: NDArray, after: NDArray, mass: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Say what every candidate loses as the distances of some rows shrink."""
-        starts = self._starts[rows]
-        counts = self._starts[rows + 1] - starts
-        places = np.repeat(starts - (np.cumsum(counts) - counts), counts)
-        places += np.arange(len(places))
-        sq_distances = self._sq_distances[places]
-        lost = np.maximum(np.repeat(before, counts) - sq_distances, 0)
-        lost -= np.maximum(np.repeat(after, counts) - sq_distances, 0)
-        lost *= np.repeat(mass[rows], counts)
-        return _sum_by(self._others[places], lost, self._n_candidates)
-
-    def thinned(self, limits: NDArray[np.float64], n_picks: int) -> "_Pairs":
-        """Without the pairs that are at least `limits` of their rows apart."""
-        found: list[tuple[NDArray, ...]] = []
-        for rows, pairs, counts in self._parts():
-            kept = self._sq_distances[pairs] < np.repeat(limits[rows], counts)
-            row = np.repeat(np.arange(len(counts)), counts)[kept]
-            found.append(
-                (
-                    self._others[pairs][kept],
-                    self._sq_distances[pairs][kept],
-                    np.bincount(row, minlength=len(counts)),
-                )
-            )
-        return _Pairs(found, self._n_candidates, n_picks)
-
-    def _parts(self) -> Iterator[tuple[slice, slice, NDArray[np.intp]]]:
-        """Go through the rows: some, their pairs, and how many of these each of them has."""
-        for rows in gen_batches(len(self._starts) - 1, _PAIR_ROWS):
-            starts = self._starts[rows.start : rows.stop + 1]
-            yield rows, slice(int(starts[0]), int(starts[-1])), np.diff(starts)
 
 
 class _Centred:
@@ -516,25 +437,10 @@ def _centred(X: Rows, center: NDArray, copied: bool) -> tuple[Any, NDArray]:
     return rows, norms
 
 
-def joined(parts: list[NDArray]) -> NDArray:
-    """Concatenate arrays, each of which is dropped once it is copied."""
-    whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), dtype=parts[0].dtype)
-    start = 0
-    for i, part in enumerate(parts):
-        whole[start : start + len(part)] = part
-        start += len(part)
-        parts[i] = part[:0].copy()
-    return whole
-
-
 def _as_slice(rows: NDArray[np.intp]) -> NDArray[np.intp] | slice:
     """Rows that follow one another as a slice, which copies nothing."""
     whole = rows[-1] - rows[0] == len(rows) - 1
     return slice(int(rows[0]), int(rows[-1]) + 1) if whole else rows
-
-
-def _sum_by(places: NDArray, values: NDArray, n: int) -> NDArray[np.float64]:
-    return np.bincount(places, values, minlength=n).astype(np.float64, copy=False)
 
 
 def _parts(rows: NDArray[np.intp], size: int) -> Sequence[NDArray[np.intp]]:
