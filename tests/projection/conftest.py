@@ -1,15 +1,14 @@
 from pathlib import Path
 
+import browsing
 import numpy as np
 import pytest
+from browsing import Browser, wait_for
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from dinov2_sklearn.projection import ProjectionDisplay, UMAPProjector
-
-from . import browsing
-from .browsing import Browser, wait_for
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,7 @@ import json
 
 import numpy as np
 import pytest
-
-from dinov2_sklearn import load_labels, load_selection
-from dinov2_sklearn.selection import read_selection, write_selection
-
-from .browsing import (
+from browsing import (
     COPIES,
     GROUPS,
     ROWS,
@@ -26,6 +22,9 @@ from .browsing import (
     wait_for,
     whole_stage,
 )
+
+from dinov2_sklearn import load_labels, load_selection
+from dinov2_sklearn.selection import read_selection, write_selection
 
 pytestmark = pytest.mark.slow
 
@@ -328,9 +327,9 @@ def test_review_accepts_changes_and_skips(page, folder, paths):
 
 
 def test_kinds_are_searched(show, folder):
-    from dinov2_sklearn.projection import ProjectionDisplay
+    from browsing import POINTS
 
-    from .browsing import POINTS
+    from dinov2_sklearn.projection import ProjectionDisplay
 
     kinds = [f"site {i // 2} of the north" for i in range(N)]
     ProjectionDisplay(POINTS, labels=kinds).write_html(folder / "kinds.html")

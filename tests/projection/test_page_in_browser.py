@@ -5,13 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from matplotlib.path import Path as Outline
-from PIL import Image
-
-from dinov2_sklearn import load_selection
-from dinov2_sklearn.projection import ProjectionDisplay
-
-from .browsing import (
+from browsing import (
     GROUPS,
     NASTY,
     PHONE,
@@ -29,6 +23,11 @@ from .browsing import (
     wait_for,
     whole_stage,
 )
+from matplotlib.path import Path as Outline
+from PIL import Image
+
+from dinov2_sklearn import load_selection
+from dinov2_sklearn.projection import ProjectionDisplay
 
 pytestmark = pytest.mark.slow
 
