@@ -51,7 +51,8 @@ autodoc_default_options = {
     "members": True,
     # What scikit-learn, torch and Python give is described there.
     "inherited-members": "BaseEstimator, TransformerMixin, OneToOneFeatureMixin, "
-    "ClassNamePrefixFeaturesOutMixin, _SetOutputMixin, _MetadataRequester, Dataset, Exception",
+    "ClassNamePrefixFeaturesOutMixin, _SetOutputMixin, _MetadataRequester, Dataset, Exception, "
+    "Sequence",
     "exclude-members": "set_fit_request, set_partial_fit_request",
 }
 autodoc_member_order = "bysource"

@@ -119,9 +119,8 @@ class Video:
         """Whether it is better to jump there than to decode all frames until it comes."""
         if self._frames is None or self._last is None or wanted < self._last.pts:
             return True
-        index = self._stream.index_entries
-        entry = index.search_timestamp(wanted, backward=True)
-        if entry >= 0:
+        index = getattr(self._stream, "index_entries", None)  # newer than the oldest PyAV allowed
+        if index is not None and (entry := index.search_timestamp(wanted, backward=True)) >= 0:
             return index[entry].timestamp > self._last.pts
         return (wanted - self._last.pts) * self._stream.time_base > _NEAR
 

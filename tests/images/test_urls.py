@@ -186,7 +186,7 @@ def test_selections_keep_urls_or_refuse_them(archive, tmp_path):
     listed = list_images(f"zip://::{archive}")
     write_selection(tmp_path / "a.json", listed, [2, 0], format="coco", root=tmp_path)
     assert load_selection(tmp_path / "a.json", listed).tolist() == [2, 0]
-    with pytest.raises(ValueError, match="not URLs such as 'zip://.*copy the images"):
+    with pytest.raises(ValueError, match="https and s3 URLs, but not 'zip://.*copy"):
         write_selection(tmp_path / "b.json", listed, [0], format="label-studio", root=tmp_path)
 
 
