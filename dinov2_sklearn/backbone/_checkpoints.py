@@ -65,6 +65,11 @@ class Checkpoint:
             return "timm"
         return str(self.config.get("model_type")).removesuffix("_vision_model")
 
+    @property
+    def said(self) -> dict[str, Any]:
+        """What the configuration says of the vision tower, and what its family leaves unsaid."""
+        return {**_FAMILIES[self.family], **self.config.get("vision_config", self.config)}
+
     @cached_property
     def layout(self) -> Layout:
         """The shape of the tokens and the blocks."""
@@ -72,7 +77,7 @@ class Checkpoint:
             from ._timm import read_layout
 
             return read_layout(self.name, self.folder)
-        said = {**_FAMILIES[self.family], **self.config.get("vision_config", self.config)}
+        said = self.said
         if self.family == "dinov3_convnext":  # one block, and patches as large as its last pixels
             return Layout(said["hidden_sizes"][-1], 1, 0, 4 * 2 ** (len(said["hidden_sizes"]) - 1))
         cls: Literal["token", "head", "none"] = "none" if self.family == "ijepa" else "token"
@@ -329,7 +334,7 @@ def _check_config(checkpoint: Checkpoint) -> None:
             f"no known Vision Transformer: this package runs {', '.join(_FAMILIES)}, and timm's."
             + foreign
         )
-    said = {**_FAMILIES[family], **config.get("vision_config", config)}
+    said = checkpoint.said
     needed = ("hidden_sizes",) if family == "dinov3_convnext" else _NEEDED
     if lacking := sorted(set(needed) - said.keys()):
         raise CheckpointError(f"{checkpoint.folder / 'config.json'} does not say {lacking}.")

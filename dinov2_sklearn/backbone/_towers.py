@@ -32,13 +32,11 @@ class Tower:
 
 def tower_of(checkpoint: Checkpoint, model: nn.Module) -> Tower:
     """Find the parts of a model; its blocks are run by the plan where that is possible."""
-    layout = checkpoint.layout
     if checkpoint.family == "dinov3_convnext":
         return _convolutions(model)
     tower = _of_timm(model) if checkpoint.family == "timm" else _of_transformers(checkpoint, model)
-    n_prefix = layout.n_registers + (layout.cls == "token")
     tower.blocks = [
-        plan_block(block, layout.n_heads, n_prefix, _positions(model, block))
+        plan_block(block, checkpoint.n_heads, checkpoint.n_prefix, _positions(model, block))
         for block in tower.blocks
     ]
     return tower

@@ -1,12 +1,10 @@
 """``dinov2-sklearn audit``."""
 
 import argparse
-import csv
-from io import StringIO
 from pathlib import Path
 
 from ._options import Command, Commands, check_output, count, given
-from ._report import Report, load
+from ._report import Report, load, write_csv
 from ._sheet import add_sheet, check_sheet, write_sheet
 
 __all__ = ["add_to"]
@@ -25,8 +23,7 @@ def add_to(commands: Commands) -> None:
         _run,
     )
     command.add_embeddings()
-    what = "labels: a .csv or .json, an export of Label Studio, COCO, or a folder a class"
-    command.option("--labels", Path, "FILE", what, required=True)
+    command.add_labels()
     command.option("--output", Path, "P", "a .csv to write", required=True)
     command.option("--n", count, "N", "how many to list (default: all whose neighbours disagree)")
     command.parameter(_ESTIMATOR, "n_neighbors", count, "N", "labelled images that vote")
@@ -41,7 +38,6 @@ def _run(arguments: argparse.Namespace) -> Report:
 
     from ..io import load_labels
     from ..labels import LabelQuality
-    from ..utils import atomic_write
 
     check_output(arguments.output, arguments.embeddings, arguments.labels)
     check_sheet(arguments, arguments.output, arguments.embeddings, arguments.labels)
@@ -52,14 +48,11 @@ def _run(arguments: argparse.Namespace) -> Report:
     order = [row for row in order if np.isfinite(model.label_quality_[row])]
     differing = [row for row in order if y[row] != model.suggested_labels_[row]]
     suspects = differing if arguments.n is None else order[: arguments.n]
-    text = StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(_COLUMNS)
-    for row in suspects:
-        quality = f"{model.label_quality_[row]:.6f}"
-        table.writerow([paths[row], y[row], model.suggested_labels_[row], quality])
-    with atomic_write(arguments.output) as stream:
-        stream.write(text.getvalue().encode("utf-8", "surrogateescape"))
+    lines = [
+        (paths[row], y[row], model.suggested_labels_[row], f"{model.label_quality_[row]:.6f}")
+        for row in suspects
+    ]
+    write_csv(arguments.output, _COLUMNS, lines)
     told = f"{arguments.output}: {len(suspects)} of {len(order)} labels, the most suspect first; "
     told += f"neighbours would give {len(differing)} another"
     shown = [paths[row] for row in suspects]

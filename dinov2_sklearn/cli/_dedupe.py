@@ -1,14 +1,12 @@
 """``dinov2-sklearn dedupe``."""
 
 import argparse
-import csv
 from functools import partial
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._options import Command, Commands, check_output, given, show_progress
-from ._report import Report, load
+from ._report import Report, load, write_csv
 from ._sheet import add_sheet, check_sheet, write_sheet
 
 if TYPE_CHECKING:
@@ -70,7 +68,7 @@ def _run(arguments: argparse.Namespace) -> Report:
             known.test_indices, known.train_indices, known.similarity, strict=True
         ):
             lines[row] |= {"kept": 0, "similarity": f"{value:.6f}", "nearest": there.paths[other]}
-    _write(arguments.output, lines)
+    write_csv(arguments.output, _COLUMNS, [[*line.values()] for line in lines])
     kept = [line["path"] for line in lines if line["kept"]]
     n_identical = int((identical_images(paths, duplicates.labels_) >= 0).sum())
     data = {
@@ -113,17 +111,6 @@ def _lines(duplicates: "NearDuplicates", paths: list[str]) -> list[dict[str, Any
         strict=True,
     )
     return [dict(zip(_COLUMNS, values, strict=True)) for values in columns]
-
-
-def _write(file: Path, lines: list[dict[str, Any]]) -> None:
-    from ..utils import atomic_write
-
-    text = StringIO()
-    table = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(lines)
-    with atomic_write(file) as stream:
-        stream.write(text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def _of_largest_groups(duplicates: "NearDuplicates") -> list[int]:

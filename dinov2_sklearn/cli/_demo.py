@@ -76,7 +76,7 @@ def _run(arguments: argparse.Namespace) -> Report:
     say(f"Picking {n_picks} ...")
     sampler = dinov2.DiversitySampler(n_samples=n_picks).fit(embeddings)
     picks = sampler.selected_indices_
-    copies = dinov2.NearDuplicates(_COPIES).fit(embeddings)
+    copies = dinov2.NearDuplicates().fit(embeddings)
     write_selection(files["picks"], paths, sampler, settings={"model_name": _MODEL})
     sheet = dinov2.contact_sheet(
         [paths[pick] for pick in picks],
@@ -86,7 +86,7 @@ def _run(arguments: argparse.Namespace) -> Report:
     with atomic_write(files["picks as pictures"]) as stream:
         sheet.save(stream, "JPEG", quality=90)
     say("Drawing the map ...")
-    _draw_map(files["map"], files["map to explore"], embeddings, paths, scenes, sampler)
+    _draw_map(files["map"], files["map to explore"], embeddings, paths, scenes, sampler, copies)
     say("Looking at the attention ...")
     _draw_attention(files["attention"], paths, scenes, picks)
     _draw_patches(files["colours of patches"], files["attention to explore"], paths, scenes)
@@ -96,7 +96,7 @@ def _run(arguments: argparse.Namespace) -> Report:
         "n_images": len(paths),
         "n_scenes": len(set(scenes)),
         "n_picks": n_picks,
-        "n_one_of_each": copies.n_groups_,
+        "n_one_of_each": copies.rethreshold(_COPIES).n_groups_,
         "share_of_spread": float(sampler.representation_[-1]),
         "scenes_covered": len(set(scenes[picks])),
         "scenes_covered_at_random": [len(set(draw)) for draw in draws],
@@ -169,6 +169,7 @@ def _draw_map(
     paths: list[str],
     scenes: "NDArray[np.object_]",
     sampler: Any,
+    copies: Any,
 ) -> None:
     # Wide neighbourhoods: most scenes have few frames, and would be packed into one spot.
     projector = dinov2.UMAPProjector(n_neighbors=100, min_dist=0.9)
@@ -184,7 +185,7 @@ def _draw_map(
         thumbnails="sprites",
         columns={"cluster": projector.cluster(12)},
         embeddings=embeddings,
-        duplicates=dinov2.NearDuplicates().fit(embeddings).labels_,
+        duplicates=copies.labels_,
         title="Demo images",
     )
 

@@ -19,8 +19,7 @@ def add_to(commands: Commands) -> None:
         _run,
     )
     command.add_embeddings()
-    what = "labels: a .csv or .json, an export of Label Studio, COCO, or a folder a class"
-    command.option("--labels", Path, "FILE", what, required=True)
+    command.add_labels()
     what = "draw the learning curve as well: a .png, .jpg, .webp, .tif, .pdf or .svg"
     command.option("--curve", Path, "P", what)
     command.option("--seed", int, "N", "of the folds", default=0)

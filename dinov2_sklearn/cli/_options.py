@@ -114,6 +114,11 @@ class Command:
         what = "what fsspec's file systems are given to open URLs, as JSON"
         self.option("--storage-options", json_object, "JSON", what)
 
+    def add_labels(self) -> None:
+        """Add the labels that there are, for `load_labels`."""
+        what = "labels: a .csv or .json, an export of Label Studio, COCO, or a folder a class"
+        self.option("--labels", Path, "FILE", what, required=True)
+
     def add_embeddings(self) -> None:
         """Add where the embeddings are."""
         what = "what `extract` wrote: a .pt, .npz or .parquet file, or a folder of shards"
@@ -181,8 +186,7 @@ def list_source(arguments: argparse.Namespace, *, skips: bool = False) -> "Image
 
     Where the command skips what cannot be decoded, it skips what a table lists in vain, too.
     """
-    from ..images import list_boxes, list_frames, list_rows
-    from ..images._table import join_tables
+    from ..images import ImageTable, list_boxes, list_frames, list_rows
 
     sources: list[str] = arguments.source
     if not sources and arguments.boxes is None:
@@ -203,7 +207,7 @@ def list_source(arguments: argparse.Namespace, *, skips: bool = False) -> "Image
             raise ValueError(
                 "--frames takes all videos of --input: give no pattern and no --pages."
             )
-        return join_tables([list_frames(source, arguments.frames) for source in sources])
+        return ImageTable.joined([list_frames(source, arguments.frames) for source in sources])
     tables = [
         list_rows(
             source,
@@ -216,7 +220,7 @@ def list_source(arguments: argparse.Namespace, *, skips: bool = False) -> "Image
         )
         for source in sources
     ]
-    return join_tables(tables)
+    return ImageTable.joined(tables)
 
 
 class PrintCompletion(argparse.Action):

@@ -1,8 +1,11 @@
 """What commands read and what they found out, with the images that were left out."""
 
+import csv
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Loaded", "Report", "all_skipped", "leave_out", "load"]
+__all__ = ["Loaded", "Report", "all_skipped", "leave_out", "load", "write_csv"]
 
 _BLOCK = 65_536
 _SHOWN = 20
@@ -67,6 +70,18 @@ def leave_out(found: Any) -> Loaded:
         name: [values[n] for n in numbers.tolist()] for name, values in found.columns.items()
     }
     return Loaded(rows[finite], paths, numbers, found.model_name, skipped, columns)
+
+
+def write_csv(file: Path, columns: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
+    """Write a table, whole or not at all."""
+    from ..utils import atomic_write
+
+    text = StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows(lines)
+    with atomic_write(file) as stream:
+        stream.write(text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 @dataclass

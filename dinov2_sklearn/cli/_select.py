@@ -258,7 +258,7 @@ def _after_selection(arguments: argparse.Namespace, failure: str) -> Iterator[No
 
 
 def _preselected(arguments: argparse.Namespace, paths: list[str]) -> list[int]:
-    from ..images._references import find_moved
+    from ..images import find_rows
     from ..selection import read_selection
     from ..utils import warn
 
@@ -267,7 +267,7 @@ def _preselected(arguments: argparse.Namespace, paths: list[str]) -> list[int]:
         names = read_selection(file, root=arguments.root).paths
         if names is None:
             raise ValueError(f"{str(file)!r} holds row numbers only, no paths.")
-        rows = find_moved(names, paths, repr(str(file)))
+        rows = find_rows(names, paths, moved_in=repr(str(file)))
         if names and not any(rows):
             raise ValueError(
                 f"None of the {len(names)} images in {str(file)!r}, such as {names[0]!r}, is among "

@@ -83,14 +83,25 @@ class Recipe:
         }
 
 
+class Decoded(NamedTuple):
+    """How many images were decoded, of how many the crop hides much, and how many were clipped."""
+
+    n_images: int = 0
+    n_cut: int = 0
+    n_clipped: int = 0
+
+    def plus(self, other: "Decoded") -> "Decoded":
+        """Count both."""
+        return Decoded(*map(sum, zip(self, other, strict=True)))
+
+
 class EmbeddedBatch(NamedTuple):
     """Some images' embeddings, and why others have none."""
 
     positions: list[int]  # which of the images the rows belong to
     rows: NDArray[np.float32]
     errors: dict[int, ImageDecodeError]
-    # How many were decoded, of how many the crop hides much, and how many boxes were clipped.
-    crops: tuple[int, int, int] = (0, 0, 0)
+    decoded: Decoded = Decoded()
 
     @property
     def n_images(self) -> int:
@@ -103,7 +114,7 @@ class EmbeddedBatch(NamedTuple):
             [places[position] for position in self.positions],
             self.rows,
             {places[position]: error for position, error in self.errors.items()},
-            self.crops,
+            self.decoded,
         )
 
     @classmethod
@@ -111,11 +122,11 @@ class EmbeddedBatch(NamedTuple):
         cls,
         rows: Mapping[int, NDArray[np.float32]],
         errors: dict[int, ImageDecodeError],
-        crops: tuple[int, int, int] = (0, 0, 0),
+        decoded: Decoded = Decoded(),  # noqa: B008 - of numbers alone
     ) -> "EmbeddedBatch":
         """Gather rows that are given by their positions."""
         stacked = np.stack([*rows.values()]) if rows else np.empty((0, 1), dtype=np.float32)
-        return cls([*rows], stacked, errors, crops)
+        return cls([*rows], stacked, errors, decoded)
 
 
 class _CachedReader:
@@ -167,9 +178,8 @@ class _ImageBatch:
         computed: Any = [] if launched is None else launched.wait()
         cache.store([(d, row) for d, row in zip(self.digests, computed, strict=True) if d])
         rows = self.known | dict(zip(self.positions, computed, strict=True))
-        return EmbeddedBatch.of(
-            rows, self.errors, (len(self.positions), self.n_cut, self.n_clipped)
-        )
+        decoded = Decoded(len(self.positions), self.n_cut, self.n_clipped)
+        return EmbeddedBatch.of(rows, self.errors, decoded)
 
 
 def embed_images(

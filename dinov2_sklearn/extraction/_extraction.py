@@ -19,7 +19,7 @@ from PIL import Image
 from ..images import ImageDecodeError, load_image, warn_of_clipped, warn_of_crops
 from ..images.decoding import LazyImage
 from ..io._cache import CacheSession
-from ._embedder import EmbeddedBatch, Recipe, embed_images
+from ._embedder import Decoded, EmbeddedBatch, Recipe, embed_images
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,7 @@ class Extraction:
         self._cache = CacheSession(cache_folder, recipe.settings(), recipe.checkpoint.files)
         self._pool = _DevicePool(recipe, devices, batch_size, num_workers, self._cache)
         self._opened = ExitStack()
-        self._n_decoded = self._n_cut = self._n_clipped = 0
+        self._decoded = Decoded()
 
     def __enter__(self) -> Self:
         self._opened.enter_context(self._cache)
@@ -68,10 +68,11 @@ class Extraction:
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         self._opened.close()
         # Once a run. Of one image, whoever asked for it knows.
-        if kind is None and self._n_decoded > 1 and 2 * self._n_cut > self._n_decoded:
-            warn_of_crops(self._n_cut, self._n_decoded)
-        if kind is None and self._n_clipped:
-            warn_of_clipped(self._n_clipped)
+        n_images, n_cut, n_clipped = self._decoded
+        if kind is None and n_images > 1 and 2 * n_cut > n_images:
+            warn_of_crops(n_cut, n_images)
+        if kind is None and n_clipped:
+            warn_of_clipped(n_clipped)
 
     def describe(self) -> dict[str, Any]:
         """Return the form of the rows and all that they depend on, as data that JSON can hold."""
@@ -98,9 +99,7 @@ class Extraction:
                 yield _spread(EmbeddedBatch.of(found, {}), places)
             todo += [i for i in chunk if i not in found]
         for batch in self._compute([firsts[i] for i in todo]):
-            n_decoded, n_cut, n_clipped = batch.crops
-            self._n_decoded, self._n_cut = self._n_decoded + n_decoded, self._n_cut + n_cut
-            self._n_clipped += n_clipped
+            self._decoded = self._decoded.plus(batch.decoded)
             yield from self._checked(_spread(batch.at(todo), places))
 
     def _compute(self, images: Sequence[Any]) -> Iterator[EmbeddedBatch]:
@@ -135,7 +134,7 @@ def _spread(batch: EmbeddedBatch, places: Sequence[list[int]]) -> EmbeddedBatch:
         [place for target in targets for place in target],
         np.repeat(batch.rows, [len(target) for target in targets], axis=0),
         {place: error for i, error in batch.errors.items() for place in places[i]},
-        batch.crops,
+        batch.decoded,
     )
 
 
@@ -258,13 +257,13 @@ def _work(
     _end_with(parent)
     rows: dict[int, Any] = {}
     errors: dict[int, ImageDecodeError] = {}
-    crops = [0, 0, 0]
+    decoded = Decoded()
     with cache:
         for batch in embed_images(recipe, images, device, batch_size, num_workers, cache):
             rows |= dict(zip(batch.positions, batch.rows, strict=True))
             errors |= batch.errors
-            crops = [total + n for total, n in zip(crops, batch.crops, strict=True)]
-    return EmbeddedBatch.of(rows, errors, (crops[0], crops[1], crops[2]))
+            decoded = decoded.plus(batch.decoded)
+    return EmbeddedBatch.of(rows, errors, decoded)
 
 
 @once

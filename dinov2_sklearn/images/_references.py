@@ -26,7 +26,6 @@ __all__ = [
     "ImagePart",
     "ImageRef",
     "OpenedFile",
-    "find_moved",
     "find_rows",
 ]
 
@@ -147,7 +146,7 @@ def _decodes_as_ever(content: bytes) -> bool:
     return content[:2] == b"\xff\xd8" or content[:4] == b"GIF8" or content[12:16] == b"VP8 "
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ImageRef:
     """Where an image is: a file's path, or a URL that fsspec can open, and which part of it.
 
@@ -183,7 +182,7 @@ class ImageRef:
     @property
     def file(self) -> str:
         """The address of the file, without the part."""
-        return self._split()[0]
+        return self._split[0]
 
     @property
     def fragment(self) -> Fragment | None:
@@ -194,7 +193,7 @@ class ImageRef:
         ImageDecodeError
             If what comes after the ``#`` is no fragment.
         """
-        text = self._split()[1]
+        text = self._split[1]
         try:
             return Fragment.parse(text) if text else None
         except ValueError as error:
@@ -203,9 +202,15 @@ class ImageRef:
     @property
     def is_part(self) -> bool:
         """Whether the image is a part of its file."""
-        return self._split()[1] != ""
+        return self._split[1] != ""
 
+    def part(self, fragment: Fragment | str) -> str:
+        """Return the address of a part of what is here."""
+        return f"{self.address}{'&' if self.is_part else '#'}{fragment}"
+
+    @cached_property
     def _split(self) -> tuple[str, str]:
+        """The file and the fragment; cached, since the disk is asked."""
         file, fragment = split_fragment(self.address)
         # A name may truly hold what looks like one.
         if fragment and not self.is_url and os.path.exists(self.address):  # noqa: PTH110
@@ -258,7 +263,7 @@ class ImageRef:
 
     def _parts(self) -> tuple[str, str, str]:
         """Split before the file that all else lies in, the last of a chained URL, and after it."""
-        file, fragment = self._split()
+        file, fragment = self._split
         inner, separator, outermost = file.rpartition("::") if self.is_url else ("", "", file)
         return inner + separator, outermost, f"#{fragment}" if fragment else ""
 
@@ -370,15 +375,55 @@ class ImageRef:
         return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def find_moved(names: Sequence[str], paths: Sequence[str], what: str) -> list[list[int]]:
-    """Return what `find_rows` does and, of images that moved, the rows of their unique names.
+def find_rows(
+    names: Sequence[str], paths: Sequence[str], *, moved_in: str | None = None
+) -> list[list[int]]:
+    """Return for each name all of its rows among the paths, compared as absolute paths.
 
-    A name that is not found by its path is taken for the image of the same name, if there is one
-    such on either side; a warning says so.
+    Parameters
+    ----------
+    names : sequence of str
+        Addresses that are looked for.
+    paths : sequence of str
+        The images as they are listed now.
+    moved_in : str, default=None
+        What the names are from. Given, a name that is not found by its path is taken for the image
+        of the same name, if there is one such on either side.
+
+    Returns
+    -------
+    rows : list of list of int
+        One list a name, empty where it is not among the paths.
+
+    Warns
+    -----
+    UserWarning
+        If images are found by their names alone.
+
+    Examples
+    --------
+    >>> from dinov2_sklearn.images import find_rows
+    >>> find_rows(["photos/../b.jpg", "c.jpg"], ["a.jpg", "b.jpg"])
+    [[1], []]
     """
-    found = find_rows(names, paths)
-    if all(found):
-        return found
+    rows: dict[str, list[int]] = {ImageRef(name).absolute: [] for name in names}
+    # Only those that end alike: to make a path absolute takes longer than all else.
+    ends = {os.path.basename(name) for name in names}  # noqa: PTH119 - may be no valid text
+    for row, path in enumerate(paths):
+        if os.path.basename(path) in ends:  # noqa: PTH119
+            found = rows.get(ImageRef(path).absolute)
+            if found is not None:
+                found.append(row)
+    listed = [rows[ImageRef(name).absolute] for name in names]
+    if moved_in is None or all(listed):
+        return listed
+    return _find_moved(listed, names, paths, moved_in)
+
+
+def _find_moved(
+    found: list[list[int]], names: Sequence[str], paths: Sequence[str], what: str
+) -> list[list[int]]:
+    """Add the rows of images that moved, and say so."""
     by_name: dict[str, list[int]] = {}
     for row, path in enumerate(paths):
         by_name.setdefault(os.path.basename(path), []).append(row)  # noqa: PTH119
@@ -396,38 +441,6 @@ def find_moved(names: Sequence[str], paths: Sequence[str], what: str) -> list[li
             f"found by their names, which no other has: {old!r} as {new!r}, for one."
         )
     return found
-
-
-def find_rows(names: Sequence[str], paths: Sequence[str]) -> list[list[int]]:
-    """Return for each name all of its rows among the paths, compared as absolute paths.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Addresses that are looked for.
-    paths : sequence of str
-        The images as they are listed now.
-
-    Returns
-    -------
-    rows : list of list of int
-        One list a name, empty where it is not among the paths.
-
-    Examples
-    --------
-    >>> from dinov2_sklearn.images import find_rows
-    >>> find_rows(["photos/../b.jpg", "c.jpg"], ["a.jpg", "b.jpg"])
-    [[1], []]
-    """
-    rows: dict[str, list[int]] = {ImageRef(name).absolute: [] for name in names}
-    # Only those that end alike: to make a path absolute takes longer than all else.
-    ends = {os.path.basename(name) for name in names}  # noqa: PTH119 - may be no valid text
-    for row, path in enumerate(paths):
-        if os.path.basename(path) in ends:  # noqa: PTH119
-            found = rows.get(ImageRef(path).absolute)
-            if found is not None:
-                found.append(row)
-    return [rows[ImageRef(name).absolute] for name in names]
 
 
 def _explain_irregular(path: str) -> str:

@@ -1,7 +1,9 @@
 """Rows of parquet files that hold images, read by their numbers."""
 
 import threading
+from bisect import bisect_right
 from collections.abc import Callable
+from itertools import accumulate
 from typing import IO, Any
 
 from ..utils import import_extra
@@ -36,6 +38,10 @@ class Rows:
         except Exception as error:  # a file of any kind may be given
             self._file.close()
             raise ValueError(f"it is no parquet file ({error})") from error
+        self._columns = image_columns(self._table.schema_arrow)
+        metadata = self._table.metadata
+        n_rows = (metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+        self._starts = list(accumulate(n_rows, initial=0))
         self._group: tuple[Any, Any] = (None, None)
 
     def __del__(self) -> None:
@@ -44,7 +50,7 @@ class Rows:
 
     def read(self, row: int, column: str | None) -> tuple[bytes | None, str | None]:
         """Return an image's content, or the path that stands in its place."""
-        columns = image_columns(self._table.schema_arrow)
+        columns, starts = self._columns, self._starts
         if column is None and len(columns) == 1:
             (column,) = columns
         if column not in columns:
@@ -52,20 +58,15 @@ class Rows:
                 f"the columns of it that hold images are {', '.join(columns) or 'none'}: add "
                 "&column=NAME"
             )
-        metadata, first = self._table.metadata, 0
-        for group in range(metadata.num_row_groups):
-            n_rows = metadata.row_group(group).num_rows
-            if row < first + n_rows:
-                break
-            first += n_rows
-        else:
-            raise ValueError(f"it has {first} rows, from 0, and none has the number {row}")
+        if row >= starts[-1]:
+            raise ValueError(f"it has {starts[-1]} rows, from 0, and none has the number {row}")
+        group = bisect_right(starts, row) - 1
         with self._lock:
             if self._group[0] != (group, column):
                 self._group = (None, None)  # before another is read: one at a time
                 found = self._table.read_row_group(group, columns=[column])[column]
                 self._group = (group, column), found
-            value = self._group[1][row - first].as_py()
+            value = self._group[1][row - starts[group]].as_py()
         if isinstance(value, dict):
             content, path = value.get("bytes"), value.get("path")
         else:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ..utils import import_extra
 
-__all__ = ["ImageTable", "join_tables"]
+__all__ = ["ImageTable"]
 
 
 class ImageTable(Sequence[str]):
@@ -74,6 +74,28 @@ class ImageTable(Sequence[str]):
         columns = f", columns: {', '.join(self.columns)}" if self.columns else ""
         return f"{type(self).__name__}({len(self)} images{columns})"
 
+    @classmethod
+    def joined(cls, tables: Sequence["ImageTable"]) -> "ImageTable":
+        """Put tables one after the other; None stands where one has no such column.
+
+        Parameters
+        ----------
+        tables : sequence of ImageTable
+            At least one.
+
+        Returns
+        -------
+        ImageTable
+        """
+        if len(tables) == 1:
+            return tables[0]
+        names = dict.fromkeys(name for table in tables for name in table.columns)
+        columns = {
+            name: [v for table in tables for v in table.columns.get(name, [None] * len(table))]
+            for name in names
+        }
+        return cls([path for table in tables for path in table.paths], columns)
+
     def to_frame(self, image_col: str = "image_path") -> Any:
         """Return the table as a data frame of pandas.
 
@@ -107,15 +129,3 @@ def _array(values: Any) -> NDArray[Any]:
     array = np.empty(len(listed), dtype=object)
     array[:] = listed
     return array
-
-
-def join_tables(tables: Sequence[ImageTable]) -> ImageTable:
-    """Put tables one after the other; None stands where one has no such column."""
-    if len(tables) == 1:
-        return tables[0]
-    names = dict.fromkeys(name for table in tables for name in table.columns)
-    columns = {
-        name: [v for table in tables for v in table.columns.get(name, [None] * len(table))]
-        for name in names
-    }
-    return ImageTable([path for table in tables for path in table.paths], columns)

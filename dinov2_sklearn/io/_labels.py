@@ -7,21 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..images import ImageRef, find_rows
-from ..images._references import find_moved
-from ..utils import atomic_write, encode_labels, warn
+from ..utils import atomic_write, encode_labels, from_local_storage, warn
 
 __all__ = ["load_labels", "save_labels"]
 
 # A file's column of paths: ours, those of `write_selection` and `list_images`, COCO's.
 _PATHS = ("path", "filepath", "image_path", "file_name", "image")
 _LABELS = ("label", "choice")
-_LOCAL_FILE = "/data/local-files/?d="
 
 PathType = str | os.PathLike[str]
 Labels = Iterator[tuple[str, Any]]
@@ -165,9 +162,8 @@ def _look_up(
         if any(found):
             break
     if not all(found):
-        found = find_moved(
-            [ImageRef(name).below(folder) for name in listed], names, repr(str(file))
-        )
+        addresses = [ImageRef(name).below(folder) for name in listed]
+        found = find_rows(addresses, names, moved_in=repr(str(file)))
     missing = [name for name, rows in zip(listed, found, strict=True) if not rows]
     if len(missing) == len(listed):
         raise ValueError(
@@ -268,7 +264,7 @@ def _read_record(record: dict[str, Any]) -> tuple[str, Any]:
         return _address(record[_first_of(_PATHS, list(record))]), label
     name = _address(record["data"][_first_of(_PATHS[::-1], list(record["data"]))])
     if "part" in record["data"]:  # the box in it that the task is about, of `write_selection`
-        name = f"{name}#{record['data']['part']}"
+        name = ImageRef(name).part(record["data"]["part"])
     choices = {
         choice
         for annotation in record.get("annotations", ())
@@ -290,9 +286,8 @@ def _read_coco(contents: dict[str, Any]) -> Labels:
 
 def _address(name: str) -> str:
     """Return where an image is; Label Studio serves files from its local storage."""
-    if not name.startswith(_LOCAL_FILE):
-        return name
-    return os.fsdecode(unquote_to_bytes(name.removeprefix(_LOCAL_FILE)))
+    path = from_local_storage(name)
+    return name if path is None else path
 
 
 def _of_folders(folder: Path, names: Sequence[str]) -> dict[int, str]:

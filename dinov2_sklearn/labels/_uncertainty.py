@@ -52,7 +52,7 @@ def label_uncertainty(X: ArrayLike, y: Any, *, estimator: Any = None) -> NDArray
     -----
     With few labels the most uncertain rows are odd ones, and alike: picking those teaches less than
     rows that stand for others. Coverage alone goes on covering what is certain already. Their
-    product has neither fault [1]_: see ``benchmarks/rounds.py``.
+    product has neither fault [1]_.
 
     References
     ----------
@@ -126,8 +126,7 @@ def default_classifier() -> "_ScaledLogisticRegression":
 class _ScaledLogisticRegression(ClassifierMixin, BaseEstimator):
     """Logistic regression on centred rows of length one in the mean.
 
-    Each feature scaled on its own would blow up those that hardly vary. The strength was chosen on
-    the data of ``benchmarks/rounds.py``: ten times less or more costs up to a point of accuracy.
+    Each feature scaled on its own would blow up those that hardly vary.
     """
 
     _C = 100.0

@@ -107,12 +107,8 @@ def spans(
 
     Short pairs come first: they bypass most of the others, which are never sorted.
     """
-    tree, few, left, n_short = (
-        np.empty(0, np.intp),
-        np.empty(0, np.intp),
-        np.arange(len(first)),
-        4 * n,
-    )
+    tree = few = np.empty(0, np.intp)
+    left, n_short = np.arange(len(first)), 4 * n
     while len(left):
         order = np.arange(len(left))
         if len(left) > n_short:

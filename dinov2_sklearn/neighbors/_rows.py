@@ -1,6 +1,7 @@
 """Equal rows, and work on rows whose result for one does not depend on the rows beside it."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,12 +79,9 @@ def map_blocks(
         result[part] = function(block)[:n_rows]
 
     parts = list(gen_batches(len(rows), BLOCK_ROWS))
-    if len(parts) > 1:
+    # More than one are computed in one thread each anyway.
+    with nullcontext() if len(parts) > 1 else threadpool_limits(limits=1):
         for_each(apply, parts)
-    else:
-        with threadpool_limits(limits=1):
-            for part in parts:
-                apply(part)
     return result
 
 

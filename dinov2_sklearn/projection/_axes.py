@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from ..neighbors import for_each, map_blocks
 
-__all__ = ["Axes", "principal_axes", "principal_layout"]
+__all__ = ["Axes", "along_axes", "principal_axes", "principal_layout"]
 
 BLOCK_ROWS = 4096
 N_PARTS = 16  # sums that are added up at the end
@@ -47,6 +47,14 @@ def principal_axes(rows: NDArray[np.float32], n_components: int) -> Axes:
     total = float(np.trace(products))
     loss = 1 - float(values.sum()) / total if total > 0 else 0.0
     return Axes(mean.astype(np.float32), axes.T.astype(np.float32), min(max(loss, 0.0), 1.0))
+
+
+def along_axes(
+    rows: NDArray[np.floating], mean: NDArray[np.float32], components: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return each row's coordinates on some axes, whatever other rows there are."""
+    center, axes = mean.astype(np.float64), components.T.astype(np.float64)
+    return map_blocks(lambda block: (block - center) @ axes, rows, axes.shape[1])
 
 
 def _largest(rows: NDArray[np.float32]) -> float:

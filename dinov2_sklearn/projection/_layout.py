@@ -43,7 +43,7 @@ from threadpoolctl import threadpool_limits
 
 from ..utils import Progress
 
-__all__ = ["LONGEST_PUSH", "N_PUSHES", "default_n_epochs", "optimize_layout"]
+__all__ = ["LONGEST_PUSH", "N_PUSHES", "SOFTENING", "default_n_epochs", "optimize_layout"]
 
 N_NEGATIVES = 32
 N_PUSHES = 5.0  # the weight of pushes: umap-learn draws so many negatives for each edge

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..drawing._palette import COLORS
-from ..neighbors import Rows, RowSubset, knn, nearest, row_blocks, to_geometry, to_metric
+from ..neighbors import Rows, RowSubset, knn, nearest, to_geometry, to_metric
 from ..pages import LEFT_OUT, make_thumbnails, packed, render_page
 from ..selection.files import PAGE_FORMAT
+from ._axes import along_axes, principal_axes
 from ._colors import HIGHLIGHT, NO_GROUP, PLAIN, group_points, is_continuous
 
 __all__ = ["add_neighbors", "add_thumbnails", "describe_map", "render_map", "standing_for"]
@@ -122,14 +123,9 @@ def _neighbors_of(geometry: Rows, queries: NDArray[np.intp]) -> NDArray[np.intp]
 
 def _sketch(geometry: Rows) -> NDArray[np.int8]:
     """Return the first principal coordinates in a byte each: enough to sort by likeness."""
-    blocks = row_blocks(*geometry.shape)
-    mean = sum(geometry[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(geometry)
-    spread = np.zeros((len(mean), len(mean)))
-    for block in blocks:
-        part = geometry[block] - mean
-        spread += part.T @ part
-    axes = np.linalg.eigh(spread)[1][:, ::-1][:, :AXES]
-    places = np.concatenate([(geometry[block] - mean) @ axes for block in blocks])
+    rows = geometry[:]
+    axes = principal_axes(rows, AXES)
+    places = along_axes(rows, axes.mean, axes.components)
     return np.rint(places * (127 / (np.abs(places).max() or 1))).astype(np.int8)
 
 

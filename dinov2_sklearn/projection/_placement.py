@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ._layout import LONGEST_PUSH, N_PUSHES
+from ._layout import LONGEST_PUSH, N_PUSHES, SOFTENING
 
 __all__ = ["average_by_distance", "refine_positions"]
 
@@ -64,5 +64,5 @@ def _attraction(offsets: NDArray[np.float64], a: float, b: float) -> NDArray[np.
 
 def _repulsion(offsets: NDArray[np.float64], a: float, b: float) -> NDArray[np.float64]:
     squared = (offsets * offsets).sum(axis=0)
-    scale = 2 * b / ((0.001 + squared) * (a * squared**b + 1))
+    scale = 2 * b / ((SOFTENING + squared) * (a * squared**b + 1))
     return np.clip(scale * offsets, -LONGEST_PUSH, LONGEST_PUSH)

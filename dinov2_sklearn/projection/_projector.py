@@ -22,7 +22,7 @@ from ..neighbors import (
     to_metric,
 )
 from ..utils import Interval, Progress, StrOptions, VersionedMixin, fit_context, refuse_paths, warn
-from ._axes import principal_axes, principal_layout
+from ._axes import along_axes, principal_axes, principal_layout
 from ._graph import fuzzy_graph, membership_strengths, similarity_curve
 from ._layout import default_n_epochs, optimize_layout
 from ._placement import average_by_distance, refine_positions
@@ -475,6 +475,5 @@ def _reduce_rows(
 ) -> NDArray[np.float32]:
     """Project scaled rows on principal axes, if any; copied and free of negative zeros."""
     if mean is not None and components is not None:
-        center, axes = mean.astype(np.float64), components.T.astype(np.float64)
-        rows = map_blocks(lambda block: (block - center) @ axes, rows, axes.shape[1])
+        rows = along_axes(rows, mean, components)
     return rows + np.float32(0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._extras import import_extra
 from ._files import atomic_write, left_over, temporary_beside
+from ._label_studio import from_local_storage, to_local_storage
 from ._labels import encode_labels
 from ._progress import Progress
 from ._values import check_indices, check_int, refuse_paths
@@ -28,11 +29,13 @@ __all__ = [
     "check_int",
     "encode_labels",
     "fit_context",
+    "from_local_storage",
     "import_extra",
     "left_over",
     "refuse_paths",
     "rows_out",
     "temporary_beside",
+    "to_local_storage",
     "warn",
 ]
 

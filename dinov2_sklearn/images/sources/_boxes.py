@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,7 +121,7 @@ def list_boxes(
                 f"{', '.join(map(repr, sorted(filter(None, known)))) or 'none'}."
             )
     root = _root(source) if images is None else os.fspath(images)
-    sizes: dict[str, tuple[int, int] | None] = {}
+    size_of = cache(_size)
     paths, chosen = [], []
     n_clipped = n_outside = n_empty = 0
     for box in found:
@@ -132,9 +133,7 @@ def list_boxes(
         picture = ImageRef(box.image).below(root) if root else box.image
         size = box.size
         if square and size is None:
-            if picture not in sizes:
-                sizes[picture] = _size(picture)
-            size = sizes[picture]
+            size = size_of(picture)
         if box.box[2] <= 0 or box.box[3] <= 0:
             n_empty += 1
             continue
@@ -144,8 +143,7 @@ def list_boxes(
             continue
         fragment, is_clipped = placed
         n_clipped += is_clipped
-        joint = "&" if ImageRef(picture).is_part else "#"
-        paths.append(f"{picture}{joint}{fragment}")
+        paths.append(ImageRef(picture).part(fragment))
         chosen.append(box.details | {"picture": picture})
     if n_clipped or n_outside or n_empty:
         warn(

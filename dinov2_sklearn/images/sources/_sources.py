@@ -348,14 +348,14 @@ def _duration(video: str) -> Fraction:
 
 
 def _from_path(path: str, choice: _Choice) -> Listed:
-    extension = ImageRef(path).extension
-    if ImageRef(path).is_part:
+    ref = ImageRef(path)
+    if ref.is_part:
         return read_listing([path], "the source", choice.missing), {}
-    if extension in _LISTINGS and (ImageRef(path).is_url or os.path.isfile(path)):
-        return _from_listing(path, extension, choice)
+    if ref.extension in _LISTINGS and (ref.is_url or os.path.isfile(path)):
+        return _from_listing(path, ref.extension, choice)
     if path.lower().endswith(_TARS) and "::" not in path:
         return _from_tar(path, choice)
-    return (_from_url if ImageRef(path).is_url else _from_files)(path, choice), {}
+    return (_from_url if ref.is_url else _from_files)(path, choice), {}
 
 
 def _from_files(path: str, choice: _Choice) -> list[str]:

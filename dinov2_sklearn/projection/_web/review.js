@@ -6,16 +6,16 @@ import { fillFacts } from "./card.js";
 import { columns, count, labels, nameOf, ranks, rowsOf, state, undo } from "./data.js";
 import { give, giveByKey, recent } from "./labelling.js";
 import { neighborsOf } from "./likeness.js";
+import { by } from "./tray.js";
 
 const dialog = $("#reviewing"), find = selector => dialog.querySelector(selector);
 const orders = [["as chosen", rows => rows]];
-if (page.picks.length) orders.push(["by pick", rows => sorted(rows, row => ranks.get(row) ?? Infinity)]);
+if (page.picks.length) orders.push(["by pick", rows => by(rows, row => ranks.get(row) ?? Infinity)]);
 for (const column of columns.filter(column => column.kind === "scale")) {
   const key = row => column.codes[row] ? column.values[row] : Infinity;
-  orders.push([column.title + ", low first", rows => sorted(rows, key)]);
-  orders.push([column.title + ", high first", rows => sorted(rows, row => column.codes[row] ? -column.values[row] : Infinity)]);
+  orders.push([column.title + ", low first", rows => by(rows, key)]);
+  orders.push([column.title + ", high first", rows => by(rows, row => column.codes[row] ? -column.values[row] : Infinity)]);
 }
-const sorted = (rows, key) => rows.toSorted((one, other) => key(one) - key(other) || 0);
 let chosen = [], rows = [], at = 0;  // as they came, and in the order asked for
 
 // Of the selection, else of the picks, else of all that is shown.

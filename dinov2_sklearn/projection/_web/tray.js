@@ -25,7 +25,7 @@ const sorts = {
   like: rows => { const far = farnessFrom(anchor < 0 ? rows[0] : anchor); return by(rows, row => far[row]) },
 };
 // By key, equal ones in the order of choosing; without a value last.
-function by(rows, keyOf) {
+export function by(rows, keyOf) {
   const keys = new Map(rows.map(row => [row, keyOf(row)]));
   const key = row => Number.isNaN(keys.get(row)) ? Infinity : keys.get(row);
   return rows.toSorted((one, other) => key(one) < key(other) ? -1 : key(one) > key(other) ? 1 : 0);

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -220,13 +221,14 @@ def write_yolo(
     if len(kinds) != len(addresses):
         raise ValueError(f"There are {len(addresses)} boxes and {len(kinds)} labels.")
     lines: dict[str, list[str]] = {}
+    size_of = cache(image_size)  # a picture may have many boxes
     names = list(dict.fromkeys(kinds))
     for address, kind in zip(addresses, kinds, strict=True):
         ref = ImageRef(address)
         fragment = ref.fragment
         if fragment is None or fragment.box is None or fragment != fragment.only_box:
             raise ValueError(f"YOLO holds boxes in files of pictures, and {address!r} is none.")
-        width, height = image_size(ref.file)
+        width, height = size_of(ref.file)
         (left, upper, right, lower), _ = fragment.pixels(width, height)
         centre = (left + right) / 2 / width, (upper + lower) / 2 / height
         size = (right - left) / width, (lower - upper) / height

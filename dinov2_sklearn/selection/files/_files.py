@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ..._version import __version__
-from ...images._references import find_moved
+from ...images import find_rows
 from ...utils import atomic_write, check_indices
 from ._formats import choose_format, parse, to_json
 from ._selection import Selection
@@ -314,7 +314,7 @@ def _look_up(selection: Selection, paths: list[str], file: str) -> NDArray[np.in
     names = selection.paths
     if names is None:
         raise ValueError(f"{file!r} holds row numbers only: it cannot be looked up in paths.")
-    found = find_moved(names, paths, repr(file))
+    found = find_rows(names, paths, moved_in=repr(file))
     missing = [name for name, rows in zip(names, found, strict=True) if not rows]
     if missing:
         raise ValueError(

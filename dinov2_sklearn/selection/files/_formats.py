@@ -5,14 +5,15 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote_to_bytes
 
 import numpy as np
 
 from ...images import Fragment, ImageDecodeError, ImageRef, image_size
+from ...utils import from_local_storage, to_local_storage
 from ._selection import COLUMNS, Selection
 
 __all__ = ["PAGE_FORMAT", "SelectionFormat", "choose_format", "parse", "to_json"]
@@ -21,7 +22,6 @@ PAGE_FORMAT = "dinov2_sklearn selection"
 
 _COCO = "images selected by dinov2_sklearn"
 _COCO_KEYS = ("id", "file_name", "width", "height", "rank", "license", "date_captured")
-_TASK_PREFIX = "/data/local-files/?d="
 _OBJECT = "object"  # what a box without a label is called
 _TASK_KEYS = ("rank", "index", "score", "cluster")
 
@@ -205,10 +205,6 @@ def _of_box(address: str) -> tuple[str, Fragment | None]:
     return ref.file + (f"#{whole}" if whole else ""), fragment.only_box
 
 
-def _joined(address: str, part: str) -> str:
-    return f"{address}{'&' if ImageRef(address).is_part else '#'}{part}"
-
-
 def _read_coco(contents: Any, root: Path | None) -> Selection:
     info = contents.get("info", {})
     by_id = {image["id"]: image for image in contents["images"]}
@@ -216,7 +212,7 @@ def _read_coco(contents: Any, root: Path | None) -> Selection:
     if boxes:
         boxes.sort(key=lambda box: box["id"])
         records = [box["attributes"] for box in boxes]
-        names = [_joined(by_id[box["image_id"]]["file_name"], box["part"]) for box in boxes]
+        names = [ImageRef(by_id[b["image_id"]]["file_name"]).part(b["part"]) for b in boxes]
     else:
         records = contents["images"]
         names = [image["file_name"] for image in records]
@@ -234,7 +230,7 @@ def _write_label_studio(selection: Selection, root: Path | None) -> str:
             "give that folder as root."
         )
     _refuse_columns(selection, ("image", "part"), "Label Studio")
-    tasks = []
+    tasks, size_of = [], cache(_size)  # a picture may have many boxes
     for record, address in zip(selection.records(), _relative(selection, root), strict=True):
         name, box = _of_box(address)
         served = _is_served(name)
@@ -243,13 +239,13 @@ def _write_label_studio(selection: Selection, root: Path | None) -> str:
                 "Label Studio's local storage holds files, and it shows https and s3 URLs, but not "
                 f"{name!r}: copy the images, and write the tasks of the copies."
             )
-        # The server reads the path from a URL's query: what has a meaning there is escaped.
-        image = name if served else _TASK_PREFIX + quote(os.fsencode(name), safe="/")
+        image = name if served else to_local_storage(name)
         details = {key: record[key] for key in (*_TASK_KEYS, *selection.columns)}
         task: dict[str, Any] = {"data": {**details, "image": image}}
         if box is not None:
             task["data"]["part"] = str(box)
-            task["predictions"] = [_prediction(record, box)]
+            size = size_of(_of_box(record["filepath"])[0])
+            task["predictions"] = [_prediction(record, box, *size)]
         tasks.append(task)
     return _dump(tasks)
 
@@ -258,9 +254,10 @@ def _is_served(path: str) -> bool:
     return path.startswith(("http://", "https://", "s3://", "gs://"))
 
 
-def _prediction(record: Mapping[str, Any], box: Fragment) -> dict[str, Any]:
+def _prediction(
+    record: Mapping[str, Any], box: Fragment, width: int, height: int
+) -> dict[str, Any]:
     """Return a box as Label Studio shows it before anyone has labelled: in percent."""
-    width, height = _size(_of_box(record["filepath"])[0])
     (left, upper, right, lower), _ = box.pixels(width, height)
     place = {
         "x": 100 * left / width,
@@ -289,7 +286,7 @@ def _read_label_studio(tasks: Any, root: Path | None) -> Selection:
     paths = _absolute([_task_path(details["image"]) for details in data], root)
     return Selection(
         [
-            _joined(path, details["part"]) if "part" in details else path
+            ImageRef(path).part(details["part"]) if "part" in details else path
             for path, details in zip(paths, data, strict=True)
         ],
         **_known_numbers(data),
@@ -300,9 +297,10 @@ def _read_label_studio(tasks: Any, root: Path | None) -> Selection:
 def _task_path(url: str) -> str:
     if _is_served(url):
         return url
-    if not url.startswith(_TASK_PREFIX):
+    path = from_local_storage(url)
+    if path is None:
         raise ValueError(f"a task whose image is {url!r}, not in local storage")
-    return os.fsdecode(unquote_to_bytes(url.removeprefix(_TASK_PREFIX)))
+    return path
 
 
 FORMATS = {
