@@ -51,6 +51,15 @@ def wait_for(page):
     return page
 
 
+def eventually(page, selector):
+    """Playwright's assertions, which wait: `wait_for_function` evaluates strings in the page, which
+    the page's own policy forbids from the second try on."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=30_000)
+    return expect(page.locator(selector))
+
+
 def pixels_of(page, rows=range(N)):
     """Where points are in the window."""
     return np.array(page.evaluate("rows => rows.map(placeOf)", list(map(int, rows))))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from browsing import (
     N,
     chosen,
     drag,
+    eventually,
     hover,
     n_chosen,
     pixels_of,
@@ -129,9 +131,7 @@ def test_a_file_of_labels_goes_on_where_it_is_dropped(page, labelled, folder, pa
             }""",
             [file, list(text)],
         )
-        page.wait_for_function(
-            "name => document.querySelector('#labels-said').textContent.includes(name)", arg=file
-        )
+        eventually(page, "#labels-said").to_contain_text(file)
         return page.inner_text("#labels-said")
 
     for text in [b"path,label\r\nelsewhere.png,owl\r\n", b"a,b\r\n1,2\r\n", b"[1", b"", b"{}"]:
@@ -146,7 +146,7 @@ def test_a_file_of_labels_goes_on_where_it_is_dropped(page, labelled, folder, pa
     with page.expect_file_chooser() as chooser:
         page.click("#load-labels")
     chooser.value.set_files(folder / "labels.csv")
-    page.wait_for_function("() => document.querySelector('#labels output').textContent")
+    eventually(page, "#labels output").not_to_be_empty()
     assert labels_of(page, folder, paths) == labelled
 
 
@@ -250,7 +250,7 @@ def test_images_stand_on_the_map_when_it_is_near(page):
     for _ in range(2):
         page.keyboard.press("+")
     page.mouse.move(2, 2)
-    page.wait_for_function("() => document.querySelector('#stage').dataset.images > 5")
+    eventually(page, "#stage").to_have_attribute("data-images", re.compile("[6-9]|[1-9][0-9]+"))
     page.wait_for_timeout(300)
     settle(page)
     marks = """rows => {
@@ -274,7 +274,7 @@ def test_images_stand_on_the_map_when_it_is_near(page):
         assert pixel[3] == 255
         assert np.abs(np.array(pixel[:3]) - quarters[0, 0]).max() < 40
     page.click("#images")
-    page.wait_for_function("() => document.querySelector('#stage').dataset.images === '0'")
+    eventually(page, "#stage").to_have_attribute("data-images", "0")
 
 
 def test_one_of_each_group_of_copies_is_shown_and_opened_by_a_click(page, folder):

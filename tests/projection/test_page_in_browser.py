@@ -14,6 +14,7 @@ from browsing import (
     N,
     chosen,
     drag,
+    eventually,
     hover,
     n_chosen,
     pixels_of,
@@ -265,7 +266,7 @@ def test_images_on_the_web_are_shown(show, folder, paths):
     ProjectionDisplay(POINTS, names=urls).write_html(folder / "web.html", thumbnails="files")
     page = show(folder / "web.html", web=lambda route: route.fulfill(path=paths[0]))
     hover(page, 5)
-    page.wait_for_function("document.querySelector('#card img').naturalWidth === 240")
+    eventually(page, "#card img").to_have_js_property("naturalWidth", 240)
 
 
 def test_downloads_and_the_clipboard_hold_the_selected_paths(page, paths, folder):
@@ -358,7 +359,7 @@ def test_linked_files_are_shown_and_missing_ones_have_a_placeholder(browser, fol
     page = browser.show(folder / "files.html")
     for row in [5, 9, 30]:
         hover(page, row)
-        page.wait_for_function("document.querySelector('#card img').naturalWidth === 240")
+        eventually(page, "#card img").to_have_js_property("naturalWidth", 240)
     hover(page, 59)
     page.wait_for_selector("#card .picture:has-text('image not readable')")
     assert len(browser.complaints) == 2  # the browser's own remarks on that file
