@@ -1,26 +1,18 @@
 """What the strategies are worth on labelled data, for `selection.py`."""
 
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from _common import Table
+from _labelled_sets import labelled_sets, with_burst
 from sklearn.cluster import KMeans
-from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from dinov2_sklearn import (
-    DINOv2Transformer,
-    DiversitySampler,
-    list_images,
-    make_demo_images,
-    selection_report,
-)
+from dinov2_sklearn import DiversitySampler, selection_report
 from dinov2_sklearn.selection import compute_diversity
 from dinov2_sklearn.selection.strategies._clusters import interleave
 
@@ -37,41 +29,10 @@ Scores = tuple[float, float, float, float, float]
 
 
 def datasets(quick: bool) -> Iterator[Data]:
-    """Labelled data that ships with packages, as it is and with near copies."""
-    for name, X, y in _datasets(quick):
+    """Labelled sets as they are, and with near copies of one row added."""
+    for name, (X, y) in labelled_sets(quick=quick).items():
         yield name, X, y
-        yield f"{name}, with bursts", *with_bursts(X, y)
-
-
-def with_bursts(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Add a burst of nearly equal rows for each of three rows: half as many rows again."""
-    rng = np.random.default_rng(0)
-    rows = np.repeat(rng.choice(len(X), 3, replace=False), len(X) // 6)
-    noise = 1e-3 * X.std() * rng.standard_normal((len(rows), X.shape[1]))
-    return np.concatenate([X, (X[rows] + noise).astype(X.dtype)]), np.concatenate([y, y[rows]])
-
-
-def _datasets(quick: bool) -> Iterator[Data]:
-    X, y = load_digits(return_X_y=True)
-    X = X / 16
-    if quick:
-        yield "digits", X[:200], y[:200]
-        return
-    yield "digits", X, y
-    # Each class two thirds of the one before: 178 rows of the most common, 5 of the rarest.
-    kept = np.concatenate(
-        [np.flatnonzero(y == c)[: max(5, int(178 * (2 / 3) ** c))] for c in range(10)]
-    )
-    yield "imbalanced digits", X[kept], y[kept]
-    yield scenes()
-
-
-def scenes() -> Data:
-    """Embed the demo images with the offline checkpoint; the scene is the label."""
-    with tempfile.TemporaryDirectory() as folder:
-        paths = list_images(make_demo_images(folder))
-        X = DINOv2Transformer("offline").fit_transform(paths)
-    return "demo scenes", X, np.array([Path(path).parent.name for path in paths])
+        yield f"{name}, 40% a burst", *with_burst(X, y, share=0.4)
 
 
 def score(X: np.ndarray, y: np.ndarray, picks: np.ndarray) -> Scores:
