@@ -132,7 +132,7 @@ def test_columns_travel_through_a_table_to_the_page(at_trap, tiny_dinov2):
     ("command", "cause"),
     [
         ("extract --output x.npz", "Name the images with --input"),
-        ("extract --boxes detections.json --frames 1 --output x.npz", "one --input at most"),
+        ("extract --boxes detections.json --input a --input b --output x.npz", "one --input at"),
         ("visualize --embeddings boxes.npz --color-by dog --output x.png", "'dog' is none of"),
         ("select --embeddings boxes.npz --n 3 --group-by dog --output x.csv", "'dog' is not known"),
     ],

@@ -77,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(getattr(sys, name), "reconfigure"):  # a file's name may be no valid text
             getattr(sys, name).reconfigure(errors="surrogateescape")
     arguments = _parser().parse_args(argv)
+    arguments.command.settle(arguments)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,26 +49,52 @@ class Command:
     ) -> None:
         description = f"{help[0].upper()}{help[1:]}. {more}"
         self.parser = commands.add_parser(name, help=help, description=description)
-        self.parser.set_defaults(run=run)
+        self.parser.set_defaults(run=run, command=self)
+        self._defaults: dict[str, Any] = {}
+        self._needs: list[tuple[tuple[str, ...], str, Callable[[argparse.Namespace], Any]]] = []
         self.switch("--json", "print the result as JSON")
         self.switch("--quiet", "show no progress")
 
     def option(self, flag: str, kind: Kind, metavar: str | None, help: str, **more: Any) -> None:
         """Add an option that takes a value."""
-        default = more.get("default")
+        default = more.pop("default", None)
         if default and default != argparse.SUPPRESS and "default" not in help:
-            help += " (default: %(default)s)"
+            help += f" (default: {default})"
         if isinstance(kind, tuple):
             more["choices"] = kind
         elif isinstance(kind, list):
             more |= {"type": kind[0], "action": "append"}
         else:
             more["type"] = kind
-        self.parser.add_argument(flag, metavar=metavar, help=help, **more)
+        self._add(flag, default, metavar=metavar, help=help, **more)
 
-    def switch(self, flag: str, help: str) -> None:
+    def switch(self, flag: str, help: str, action: Any = "store_true") -> None:
         """Add an option that is there or not."""
-        self.parser.add_argument(flag, action="store_true", help=help)
+        self._add(flag, False, action=action, help=help)
+
+    def _add(self, flag: str, default: Any, **more: Any) -> None:
+        # `settle` puts defaults in: until then, what is there was given.
+        added = self.parser.add_argument(flag, default=argparse.SUPPRESS, **more)
+        if default != argparse.SUPPRESS:
+            self._defaults[added.dest] = default
+
+    def require(self, what: str, holds: Callable[[argparse.Namespace], Any], *flags: str) -> None:
+        """Refuse options where they would change nothing: where `what` is not so."""
+        self._needs.append((flags, what, holds))
+
+    def settle(self, arguments: argparse.Namespace) -> None:
+        """Put in the defaults, and exit with an error if an option given would change nothing."""
+        chosen = set(vars(arguments))
+        for dest, default in self._defaults.items():
+            # Not a default itself, which is appended to.
+            setattr(arguments, dest, getattr(arguments, dest, copy(default)))
+        dests = {
+            flag: action.dest for action in self.parser._actions for flag in action.option_strings
+        }
+        for flags, what, holds in self._needs:
+            idle = [flag for flag in flags if dests[flag] in chosen]
+            if idle and not holds(arguments):
+                self.parser.error(f"{' and '.join(idle)} would change nothing: {what}")
 
     def parameter(
         self,
@@ -113,6 +140,15 @@ class Command:
         self.switch("--pages", "embed each page of a stack")
         what = "what fsspec's file systems are given to open URLs, as JSON"
         self.option("--storage-options", json_object, "JSON", what)
+        of_boxes = ("--min-confidence", "--padding", "--square")
+        self.require("it is about boxes, which --boxes reads", lambda a: a.boxes, *of_boxes)
+        what = "it is about folders, and these are read neither with --boxes nor with --frames"
+        of_folders = ("--pattern", "--exclude-pattern", "--pages")
+        self.require(what, lambda a: not a.boxes and a.frames is None, *of_folders)
+        what = "it is about tables, and there is none"
+        self.require(what, lambda a: any(map(_is_table, _all_sources(a))), "--image-col")
+        what = f"it is about videos, which {flag} names, and not about --boxes"
+        self.require(what, lambda a: a.source and not a.boxes, "--frames")
 
     def add_labels(self) -> None:
         """Add the labels that there are, for `load_labels`."""
@@ -192,7 +228,7 @@ def list_source(arguments: argparse.Namespace, *, skips: bool = False) -> "Image
     if not sources and arguments.boxes is None:
         raise ValueError("Name the images with --input, or boxes with --boxes.")
     if arguments.boxes is not None:
-        if len(sources) > 1 or arguments.frames is not None or arguments.pages:
+        if len(sources) > 1:
             raise ValueError("--boxes goes with one --input at most, the folder of the pictures.")
         return list_boxes(
             arguments.boxes,
@@ -201,13 +237,11 @@ def list_source(arguments: argparse.Namespace, *, skips: bool = False) -> "Image
             padding=arguments.padding,
             square=arguments.square,
             image_col=arguments.image_col,
+            storage_options=arguments.storage_options,
         )
     if arguments.frames is not None:
-        if arguments.pages or arguments.pattern != "*" or arguments.exclude_pattern:
-            raise ValueError(
-                "--frames takes all videos of --input: give no pattern and no --pages."
-            )
-        return ImageTable.joined([list_frames(source, arguments.frames) for source in sources])
+        every, options = arguments.frames, arguments.storage_options
+        return ImageTable.joined([list_frames(s, every, storage_options=options) for s in sources])
     tables = [
         list_rows(
             source,
@@ -221,6 +255,15 @@ def list_source(arguments: argparse.Namespace, *, skips: bool = False) -> "Image
         for source in sources
     ]
     return ImageTable.joined(tables)
+
+
+def _all_sources(arguments: argparse.Namespace) -> list[str]:
+    return [*arguments.source, *map(str, filter(None, [arguments.boxes]))]
+
+
+def _is_table(source: str) -> bool:
+    name = source.partition("::")[0].lower()
+    return name.endswith((".csv", ".tsv", ".jsonl", ".parquet"))
 
 
 class PrintCompletion(argparse.Action):

@@ -46,7 +46,9 @@ def _run(arguments: argparse.Namespace) -> Report:
     from ..utils import Progress
 
     paths = list_source(arguments, skips=True).paths[: arguments.limit].tolist()
-    inspector = PatchAttentionInspector(**given(arguments, _INSPECTOR))
+    inspector = PatchAttentionInspector(
+        **given(arguments, _INSPECTOR), storage_options=arguments.storage_options
+    )
     arguments.output.mkdir(parents=True, exist_ok=True)
     skipped: list[dict[str, Any]] = []
     if arguments.pca:  # learns from all images before it draws the first

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["add_to"]
 
 _SAMPLER = "selection._sampler.DiversitySampler"
+_OF_STRATEGIES = {
+    "--fps-ratio": ("hybrid", "typical"),
+    "--n-clusters": ("cluster", "typical"),
+}
 
 
 def add_to(commands: Commands) -> None:
@@ -69,6 +73,24 @@ def add_to(commands: Commands) -> None:
     modes = ("copy", "symlink", "hardlink")
     command.option("--copy-mode", modes, None, "how they are gathered", default="copy")
     add_sheet(command, "picks")
+    command.require("there is no --table", lambda a: a.table, "--image-col")
+    command.require("there is no --group-by", lambda a: a.group_by, "--group-balance")
+    command.require("there is no --copy-to", lambda a: a.copy_to, "--copy-mode")
+    has_root = "no file of paths is read, and COCO's and Label Studio's alone are written with it"
+    command.require(has_root, _takes_root, "--root")
+    for flag, owners in _OF_STRATEGIES.items():
+        what = f"--strategy is none of {', '.join(owners)}"
+        command.require(what, partial(_is_strategy, owners=owners), flag)
+
+
+def _takes_root(arguments: argparse.Namespace) -> bool:
+    is_written = arguments.format in ("coco", "label-studio")
+    return bool(is_written or arguments.exclude or arguments.labels)
+
+
+def _is_strategy(arguments: argparse.Namespace, owners: tuple[str, ...]) -> bool:
+    usual = "coverage" if arguments.labels else "hybrid"
+    return given(arguments, _SAMPLER).get("strategy", usual) in owners
 
 
 def _run(arguments: argparse.Namespace) -> Report:

@@ -17,6 +17,7 @@ def add_sheet(command: Command, what: str) -> None:
     what = f"draw the first {_ON_SHEET} {what} side by side as well: a .jpg, .png or .webp"
     command.option("--contact-sheet", Path, "P", what)
     command.switch("--force", "replace a contact sheet that is there already")
+    command.require("there is no --contact-sheet", lambda a: a.contact_sheet, "--force")
 
 
 def check_sheet(arguments: argparse.Namespace, *others: Path) -> None:

@@ -32,6 +32,8 @@ def add_to(commands: Commands) -> None:
     command.option("--output", Path, "P", what, required=True)
     command.switch("--interactive", "require a page; a .html is one anyway")
     command.switch("--show-images", "keep a thumbnail of each image in the page")
+    what = "let the page show one of each group of near-duplicates: cosine from which they are"
+    command.option("--dedupe", float, "S", what)
     command.option("--n-clusters", count, "K", "colour the map by so many clusters")
     command.option("--color-by", str, "NAME", "colour the map by a column that the images have")
     parameter = partial(command.parameter, _PROJECTOR)
@@ -45,14 +47,18 @@ def add_to(commands: Commands) -> None:
     command.option("--dpi", count, "N", "dots an inch of a picture", default=150)
     command.option("--dot-size", float, "AREA", "of a point, in square points", default=50)
     command.option("--colormap", str, "NAME", "a matplotlib colour map")
-    command.parser.add_argument(
-        "--axes",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="draw the axes, whose numbers have no meaning of their own (default: none)",
-    )
+    what = "draw the axes, whose numbers have no meaning of their own (default: none)"
+    command.switch("--axes", what, argparse.BooleanOptionalAction)
     command.option("--selection", Path, "FILE", "circle the picks of `select`")
     command.add_root()
+    command.require("--output is no page", _is_page, "--show-images", "--dedupe")
+    of_pictures = ("--width", "--height", "--dpi", "--dot-size", "--colormap", "--axes")
+    command.require("--output is a page, and no picture", lambda a: not _is_page(a), *of_pictures)
+    command.require("there is no --selection", lambda a: a.selection, "--root")
+
+
+def _is_page(arguments: argparse.Namespace) -> bool:
+    return arguments.output.suffix.lower() in _PAGES
 
 
 def _run(arguments: argparse.Namespace) -> Report:
@@ -61,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> Report:
     from ..selection import load_selection
 
     output: Path = arguments.output
-    is_page = output.suffix.lower() in _PAGES
+    is_page = _is_page(arguments)
     if arguments.interactive and not is_page:
         raise ValueError(f"--interactive writes a .html, and --output is {str(output)!r}.")
     inputs = [path for path in (arguments.embeddings, arguments.selection) if path is not None]
@@ -100,6 +106,7 @@ def _run(arguments: argparse.Namespace) -> Report:
             columns=shown,
             embeddings=rows,
             metric=projector.metric,
+            duplicates=_near_duplicates(rows, arguments.dedupe),
             title=arguments.title,
         )
     else:
@@ -112,6 +119,12 @@ def _run(arguments: argparse.Namespace) -> Report:
         ).save(output, dpi=arguments.dpi)
     data = {"output": str(output), "n_images": len(paths)}
     return Report(f"{output}: map of {len(paths)} images", data, skipped)
+
+
+def _near_duplicates(rows: "NDArray", min_similarity: float | None) -> "NDArray | None":
+    from ..duplicates import NearDuplicates
+
+    return None if min_similarity is None else NearDuplicates(min_similarity).fit(rows).labels_
 
 
 def _values(values: list[Any]) -> "NDArray":

@@ -52,14 +52,14 @@ EXTRACT = (
 MAP = (
     "visualize --embeddings all.npz --output map.png --n-clusters 3 --n-neighbors 5 --min-dist 0.2 "
     "--metric euclidean --title Birds --width 4 --height 3 --dpi 50 --dot-size 20 "
-    "--colormap tab10 --axes --seed 1 --selection picks.csv --root . --json --quiet"
+    "--colormap tab10 --no-axes --axes --seed 1 --selection picks.csv --root . --json --quiet"
 )
 PAGE = (
-    "visualize --embeddings all.npz --output map.html --interactive --show-images --no-axes "
+    "visualize --embeddings all.npz --output map.html --interactive --show-images --dedupe 0.99 "
     "--color-by day"
 )
 SELECT = (
-    "select --embeddings all.npz --output picks.csv --n 3 --strategy hybrid --n-clusters 2 "
+    "select --embeddings all.npz --output picks.csv --n 3 --strategy typical --n-clusters 2 "
     "--fps-ratio 0.5 --metric cosine --seed 1 --copy-to picked --copy-mode symlink "
     "--contact-sheet picks.jpg --force --json --quiet"
 )

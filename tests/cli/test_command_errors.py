@@ -245,6 +245,40 @@ def test_wrong_usage(desk, capsys, line):
     assert "usage:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "needs"),
+    [
+        ("extract --input a.jpg --output a.npz --padding 0.1 --square", "--boxes reads"),
+        ("extract --input a.jpg --output a.npz --min-confidence 0.2", "--boxes reads"),
+        ("extract --input a.jpg --output a.npz --image-col file", "no table|there is none"),
+        ("extract --boxes a.json --output a.npz --exclude-pattern b.*", "about folders"),
+        ("extract --boxes a.json --output a.npz --frames 2", "about videos"),
+        ("extract --input a.mp4 --frames 2 --output a.npz --pages", "about folders"),
+        ("select --embeddings good.npz --output a.csv --n 3 --image-col file", "no --table"),
+        (
+            "select --embeddings good.npz --output a.csv --n 3 --group-balance equal",
+            "no --group-by",
+        ),
+        ("select --embeddings good.npz --output a.csv --n 3 --copy-mode symlink", "no --copy-to"),
+        ("select --embeddings good.npz --output a.csv --n 3 --force", "no --contact-sheet"),
+        ("select --embeddings good.npz --output a.csv --n 3 --root .", "no file of paths is read"),
+        ("select --embeddings good.npz --output a.csv --n 3 --n-clusters 2", "cluster, typical"),
+        (
+            "select --embeddings good.npz --output a.csv --n 3 --labels l.csv --fps-ratio 0.2",
+            "none of hybrid, typical",
+        ),
+        ("visualize --embeddings good.npz --output a.png --show-images --dedupe 1", "is no page"),
+        ("visualize --embeddings good.npz --output a.html --dpi 90 --no-axes", "is a page"),
+        ("visualize --embeddings good.npz --output a.png --root .", "no --selection"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(desk, capsys, line, needs):
+    with pytest.raises(SystemExit) as caught:
+        main(line.split())
+    assert caught.value.code == 2
+    assert re.search(f"would change nothing: .*({needs})", capsys.readouterr().err)
+
+
 def test_more_than_there_are_are_all(desk, capsys):
     assert main(["select", "--embeddings", "good.npz", "--output", "a.txt", "--n", "100"]) == 0
     assert len(Path("a.txt").read_text().splitlines()) == 20

@@ -4,13 +4,13 @@ import json
 import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...utils import warn
 from .._fragments import Fragment
-from .._references import ImageDecodeError, ImageRef
+from .._references import ImageBytes, ImageDecodeError, ImageRef
 from .._table import ImageTable
 from ..decoding import image_extensions, image_size
 from ._tables import as_columns, check_column, is_frame, read_table
@@ -40,6 +40,7 @@ def list_boxes(
     square: bool = False,
     categories: Collection[str] | None = None,
     image_col: str = "image_path",
+    storage_options: Mapping[str, Any] | None = None,
 ) -> ImageTable:
     """List the boxes of a detector or of annotations, as images of their own.
 
@@ -69,6 +70,8 @@ def list_boxes(
         Only boxes of these.
     image_col : str, default="image_path"
         The column of paths in a table.
+    storage_options : dict, default=None
+        What fsspec's file systems are given to open pictures that are URLs, for their sizes.
 
     Returns
     -------
@@ -121,7 +124,7 @@ def list_boxes(
                 f"{', '.join(map(repr, sorted(filter(None, known)))) or 'none'}."
             )
     root = _root(source) if images is None else os.fspath(images)
-    size_of = cache(_size)
+    size_of = cache(partial(_size, storage_options=storage_options))
     paths, chosen = [], []
     n_clipped = n_outside = n_empty = 0
     for box in found:
@@ -305,9 +308,12 @@ def _four(values: Any) -> tuple[float, float, float, float]:
     return x, y, width, height
 
 
-def _size(picture: str) -> tuple[int, int] | None:
+def _size(picture: str, storage_options: Mapping[str, Any] | None) -> tuple[int, int] | None:
     try:
-        return image_size(picture)
+        if not ImageRef(picture).is_url:
+            return image_size(picture)
+        read = ImageRef(picture).read(storage_options)
+        return image_size(read) if isinstance(read, ImageBytes) else None
     except ImageDecodeError:  # decoding reports it
         return None
 

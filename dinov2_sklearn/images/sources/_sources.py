@@ -280,7 +280,12 @@ def _each_page(table: ImageTable) -> ImageTable:
     return ImageTable(paths, repeated.columns)
 
 
-def list_frames(video: str | PathLike[str], every: float = 1.0) -> ImageTable:
+def list_frames(
+    video: str | PathLike[str],
+    every: float = 1.0,
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+) -> ImageTable:
     """List frames of a video at even distances in time, as images of their own.
 
     Nothing is cut out or decoded: a frame is the address ``clip.mp4#t=12.5``, which is decoded as
@@ -292,6 +297,8 @@ def list_frames(video: str | PathLike[str], every: float = 1.0) -> ImageTable:
         A video file, a URL, which is fetched whole, or a folder, whose videos are taken in order.
     every : float, default=1.0
         Seconds from one frame to the next; the first is at 0.
+    storage_options : dict, default=None
+        What fsspec's file systems are given to open URLs.
 
     Returns
     -------
@@ -329,7 +336,7 @@ def list_frames(video: str | PathLike[str], every: float = 1.0) -> ImageTable:
     found = [
         (name, step * number)
         for name in videos
-        for number in range(math.ceil(_duration(name) / step))
+        for number in range(math.ceil(_duration(name, storage_options) / step))
     ]
     paths = [f"{name}#{Fragment(time=time)}" for name, time in found]
     return ImageTable(
@@ -337,8 +344,8 @@ def list_frames(video: str | PathLike[str], every: float = 1.0) -> ImageTable:
     )
 
 
-def _duration(video: str) -> Fraction:
-    part = ImageRef(f"{video}#t=0").read()
+def _duration(video: str, storage_options: Mapping[str, Any] | None) -> Fraction:
+    part = ImageRef(f"{video}#t=0").read(storage_options)
     assert isinstance(part, ImagePart)
     assert isinstance(part.file.content, Video)
     try:

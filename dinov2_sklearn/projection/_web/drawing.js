@@ -45,33 +45,42 @@ export const paint = framed(() => {
   paintPointer();
 });
 
-// Rows to stand out, null where none are meant to.
+// Rows to stand out and the others of those shown; null where none are meant to.
 function emphasized() {
-  const { matches, chosen, shown } = state;
+  const { matches, chosen, isChosen, shown } = state;
   if (!matches && !chosen.length) return null;
-  const mask = new Uint8Array(n);
-  for (const rows of [matches ?? [], chosen]) for (const row of rows) mask[row] = shown[row];
-  return mask;
+  const mask = isChosen.slice(), others = new Uint8Array(n);
+  for (const row of matches ?? []) mask[row] = 1;
+  for (let row = 0; row < n; row++) {
+    mask[row] &= shown[row];
+    others[row] = shown[row] ^ mask[row];
+  }
+  return { mask, others };
 }
 
 function paintMap() {
-  const pen = map.getContext("2d"), mask = emphasized();
+  // Pixels come from here and not from a graphics card, which would have to take them first.
+  const pen = map.getContext("2d", { willReadFrequently: true }), parted = emphasized();
   pen.fillStyle = getComputedStyle(stage).backgroundColor;
   picture.pixels.fill(pixelOf(pen.fillStyle));
   const colors = Uint32Array.from(colorsOf(state.column), pixelOf);
   const rows = isMoving ? order.subarray(0, MOVED_POINTS) : order;
   const dots = { xs: camera.xs, ys: camera.ys, rows, codes: state.column?.codes, colors };
   const radius = dotSize() / 2 * picture.ratio;
-  paintDots(picture, { ...dots, mask: state.shown }, stampOf(radius), opacity() * (mask ? 0.28 : 1));
-  if (mask) paintDots(picture, { ...dots, mask }, stampOf(radius + 0.5 * picture.ratio), Math.max(0.5, opacity()));
+  const others = parted?.others ?? state.shown;
+  paintDots(picture, { ...dots, mask: others }, stampOf(radius), opacity() * (parted ? 0.28 : 1));
+  if (parted) paintDots(picture, { ...dots, mask: parted.mask }, stampOf(radius + 0.5 * picture.ratio), Math.max(0.5, opacity()));
   pen.putImageData(picture.image, 0, 0);
 }
 
 function clean(canvas) {
-  canvas.width = map.width;
-  canvas.height = map.height;
-  const pen = canvas.getContext("2d"), colors = getComputedStyle(stage);
-  pen.scale(picture.ratio, picture.ratio);
+  const pen = canvas.getContext("2d"), colors = getComputedStyle(stage), { width, height, ratio } = picture;
+  // A canvas that gets a size, even its own, is made anew, which takes longer than to wipe it.
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  pen.setTransform(1, 0, 0, 1, 0, 0);
+  pen.clearRect(0, 0, width, height);
+  pen.setLineDash([]);
+  pen.scale(ratio, ratio);
   return { pen, colors, accent: getComputedStyle(root).accentColor };
 }
 

@@ -44,7 +44,7 @@ function fillSorts() {
 }
 
 export function fillTray() {
-  const rows = Array.from(state.chosen);
+  const rows = sort.value === "chosen" ? state.chosen : Array.from(state.chosen);
   for (const row of marked) if (!state.isChosen[row]) marked.delete(row);
   sorted = sorts[sort.value](rows);
   $("#tray h2 output").textContent = count(rows.length) + (marked.size ? `, ${count(marked.size)} marked` : "");
