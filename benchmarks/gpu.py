@@ -58,14 +58,15 @@ class Plan:
     dtypes: tuple[str, ...]
     edge: int
     batch_size: int
+    n_processes: int
     n_files: int
     n_camera_files: int
     duration: float
     n_runs: int
 
 
-FULL = Plan(("small", "base", "large"), ("float16", "bfloat16"), 224, 256, 4096, 768, 1.0, 3)
-TINY = Plan(("small",), ("float32",), 56, 4, 12, 4, 0.01, 1)
+FULL = Plan(("small", "base", "large"), ("float16", "bfloat16"), 224, 256, 4, 4096, 768, 1.0, 3)
+TINY = Plan(("small",), ("float32",), 56, 4, 1, 12, 4, 0.01, 1)
 N_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -328,7 +329,7 @@ def report_files(
 ) -> None:
     """Tell how fast JPEG files become embeddings: in one process, and in several on one device."""
     small, camera = files
-    works = [(small, 1), (small, min(4, N_CORES)), (camera, 1)]
+    works = [(small, 1), (small, min(plan.n_processes, N_CORES)), (camera, 1)]
     columns = [f"{name}, {n} process{'es' * (n > 1)}" for name, n in works]
     report.table(f"From JPEG files, {plan.dtypes[-1]}", "model", *columns)
     for size, model in models.items():

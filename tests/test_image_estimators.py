@@ -4,10 +4,7 @@ scikit-learn's own suite feeds matrices of numbers. Here its rules are checked o
 suite itself is run over a subclass that draws each row of numbers as a tiny image.
 """
 
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import joblib
@@ -169,19 +166,6 @@ def test_skops_needs_no_foreign_trust(estimator, image_folder):
     np.testing.assert_array_equal(
         again.transform(image_folder[:2]), estimator.transform(image_folder[:2])
     )
-
-
-def test_fresh_process_without_gpu(estimators, image_folder, tmp_path):
-    joblib.dump((estimators, image_folder), tmp_path / "work.joblib")
-    code = (
-        "import joblib, numpy as np; estimators, paths = joblib.load('work.joblib');"
-        "[np.save(name, estimators[name].transform(paths)) for name in estimators]"
-    )
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=environment)
-    for name, estimator in estimators.items():
-        rows = estimator.transform(image_folder)
-        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), rows, atol=1e-5)
 
 
 def test_before_a_classifier(estimator, image_folder):

@@ -61,21 +61,6 @@ def _workers(pid):
     return [child for child, name in names.items() if b"loky" in name and b"tracker" not in name]
 
 
-def test_images_in_memory_and_limits_reach_the_workers(tiny_dinov2, noise, tmp_path):
-    content = Path(noise[0]).read_bytes()
-    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
-    Image.new("RGB", (100, 100)).save(tmp_path / "large.png")
-    embed = DINOv2Transformer(
-        tiny_dinov2, batch_size=1, device=TWO, on_error="nan", max_pixels=5000
-    )
-    with (
-        Image.open(tmp_path / "cut.png") as cut,
-        pytest.warns(UserWarning, match=r"2 of 3 images"),
-    ):
-        rows = embed.transform([cut, str(tmp_path / "large.png"), noise[0]])
-    np.testing.assert_array_equal(np.isnan(rows).all(axis=1), [True, True, False])
-
-
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
 @pytest.mark.parametrize("victim", ["worker", "parent"])
 def test_processes_end_with_each_other(tiny_dinov2, noise, tmp_path, victim):

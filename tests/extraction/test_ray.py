@@ -114,7 +114,8 @@ def copied(extracted, tmp_path):
     return Path(shutil.copytree(extracted[0], tmp_path / "copied"))
 
 
-def test_a_second_run_makes_what_is_missing(extracted, copied, paths, embed, tmp_path):
+def test_a_second_run_makes_what_is_missing(extracted, copied, paths, embed):
+    """By an actor that holds what is taken for a GPU, and that tasks feed."""
     _, files, rows = extracted
     names = [Path(file).name for file in files]
     (copied / names[0]).unlink()
@@ -124,8 +125,10 @@ def test_a_second_run_makes_what_is_missing(extracted, copied, paths, embed, tmp
     kept = {name: (copied / name).stat().st_mtime_ns for name in (names[3], names[4])}
     bad = Path(paths[BAD])
     shutil.copy(paths[0], bad)  # tried again, and by now an image
+    dataset = ray.data.from_items([{"file": path, "label": 1} for path in paths])
     try:
-        _extract(paths, copied, embed)
+        with pytest.warns(UserWarning, match="torch finds no GPU on the node"):
+            _extract(dataset, copied, embed, concurrency=1, num_gpus=1, image_col="file")
     finally:
         bad.write_text("text")
     shards = open_shards(copied, verify=True)
@@ -180,19 +183,6 @@ def test_damaged_bytes_show_when_they_are_looked_for(extracted, copied):
     open_shards(copied)
     with pytest.raises(EmbeddingsFileError, match=r"000000.parquet' is damaged"):
         open_shards(copied, verify=True)
-
-
-def test_gpu_actors_are_fed_by_tasks(local_ray, extracted, paths, embed, tmp_path):
-    _, _, rows = extracted
-    dataset = ray.data.from_items([{"file": path, "label": 1} for path in paths])
-    with (
-        pytest.warns(UserWarning, match="1 of 40 images"),
-        pytest.warns(UserWarning, match="torch finds no GPU on the node"),
-    ):
-        _extract(dataset, tmp_path / "x", embed, concurrency=1, num_gpus=1, image_col="file")
-    shards = open_shards(tmp_path / "x")
-    assert shards.image_ids == paths
-    np.testing.assert_allclose(shards.embeddings, rows, rtol=0, atol=1e-6)
 
 
 def _actors():

@@ -1,7 +1,5 @@
 """Images at a URL, read through fsspec, are the images that a path would give."""
 
-import subprocess
-import sys
 import tarfile
 import zipfile
 from importlib.util import find_spec
@@ -19,6 +17,7 @@ from dinov2_sklearn import (
     load_patch_features,
     load_selection,
 )
+from dinov2_sklearn.cli import main
 from dinov2_sklearn.images import ImageDecodeError, load_image
 from dinov2_sklearn.images.sources._walking import _find
 from dinov2_sklearn.selection import copy_images, write_selection
@@ -214,10 +213,13 @@ def test_copies_are_fetched(archive, tmp_path):
         copy_images(listed, tmp_path / "links", mode="symlink")
 
 
-def test_the_command_line_from_an_archive_to_a_selection(archive, tiny_dinov2, tmp_path):
+def test_the_command_line_from_an_archive_to_a_selection(
+    archive, tiny_dinov2, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+
     def run(*arguments):
-        command = [sys.executable, "-m", "dinov2_sklearn", *map(str, arguments)]
-        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path)
+        assert main([*map(str, arguments)]) == 0
 
     run("extract", "--input", f"zip://::{archive}", "--output", "a.pt", "--model", tiny_dinov2)
     run("select", "--embeddings", "a.pt", "--output", "picks.json", "--n", 2, "--format", "coco")
