@@ -207,7 +207,8 @@ def _draw_patches(
     """Draw the colours of the patches of a few scenes, and write a page to explore one image."""
     chosen = [i for scene in _COLORED for i in (scenes == scene).nonzero()[0][:2].tolist()]
     images, titles = [paths[i] for i in chosen], [scenes[i] for i in chosen]
-    inspector = dinov2.PatchAttentionInspector(_MODEL, image_size=448).fit(images)
+    inspector = dinov2.PatchAttentionInspector(_MODEL, image_size=448)
+    inspector.fit(images[::2])  # the other frame of each scene holds the same things
     dinov2.AttentionDisplay.from_estimator(inspector, images, kind="pca", titles=titles).save(
         picture
     )

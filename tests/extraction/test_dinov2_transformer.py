@@ -119,13 +119,11 @@ def test_batches_and_threads_do_not_change_rows(tiny_dinov2, image_folder, param
 @pytest.mark.slow
 def test_how_many_images_there_are_does_not_change_a_row(image_folder):
     """Products of few rows are computed in another way where the processor has bfloat16."""
-    embed = DINOv2Transformer("offline", dtype="bfloat16", batch_size=8)
-    # Nine: without native bfloat16 each takes half a second or more.
-    paths = [*image_folder, *image_folder[:3]]
-    images = [np.rot90(load_image(path), i % 4) for i, path in enumerate(paths)]
+    # Few and small: without native bfloat16 each takes half a second or more.
+    embed = DINOv2Transformer("offline", dtype="bfloat16", batch_size=8, image_size=112)
+    images = [np.asarray(load_image(path)) for path in image_folder]
     rows = embed.transform(images)
-    for n in (1, 5):
-        np.testing.assert_array_equal(embed.transform(images[:n]), rows[:n])
+    np.testing.assert_array_equal(embed.transform(images[:1]), rows[:1])
 
 
 def test_paths_images_and_arrays_give_the_same_rows(tiny_dinov2, image_folder):
