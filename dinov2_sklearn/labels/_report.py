@@ -1,13 +1,12 @@
 """How far one has come with labels, and what more of them would bring."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
-from sklearn.model_selection import LearningCurveDisplay, StratifiedGroupKFold
+from sklearn.model_selection import LearningCurveDisplay
 
 from ..neighbors import (
     RowSubset,
@@ -40,6 +39,9 @@ class LabelReport:
         Labels of each class.
     thin : tuple
         Classes with fewer than five labels.
+    untested : tuple
+        Classes whose labels are all copies of one thing, which the accuracy leaves out: whatever
+        they are tested on, either it or nothing of the class has been learned.
     n_rows, n_labelled : int
         All rows, and those with a label.
     distances : ndarray of shape (n_unlabelled,)
@@ -56,6 +58,7 @@ class LabelReport:
     classes: tuple[Any, ...]
     counts: tuple[int, ...]
     thin: tuple[Any, ...]
+    untested: tuple[Any, ...]
     n_rows: int
     n_labelled: int
     distances: NDArray[np.float64]
@@ -99,6 +102,7 @@ class LabelReport:
             **known,
             "labels": {str(c): n for c, n in zip(self.classes, self.counts, strict=True)},
             "thin": [str(name) for name in self.thin],
+            "untested": [str(name) for name in self.untested],
             "distance_median": float(np.median(self.distances)) if len(self.distances) else None,
             "distance_max": float(self.distances.max()) if len(self.distances) else None,
             "accuracy": self.accuracy,
@@ -120,6 +124,11 @@ class LabelReport:
             median, most = np.median(self.distances), self.distances.max()
             lines.append(
                 f"cosine distance to the nearest label  median {median:.3f}, max {most:.3f}"
+            )
+        if self.untested:
+            lines.append(
+                f"untested {len(self.untested)} classes whose labels are copies of one thing: "
+                "not in the accuracy"
             )
         lines.append("")
         lines.append("labels  accuracy, cross-validated with copies in one fold")
@@ -163,7 +172,7 @@ def label_report(
     Raises
     ------
     ValueError
-        If no row has a label, all labels are the same, or there are too few for two folds.
+        If no row has a label, all labels are the same, or no class has labels of two things.
     TypeError
         If labels are of several kinds, such as text and numbers.
 
@@ -173,7 +182,10 @@ def label_report(
 
     Notes
     -----
-    The accuracy is that on labelled rows. Where these were picked for being hard, as by
+    The accuracy is that on rows that are no copies of what was learned from. A class with a single
+    label counts as missed. Where unlabelled rows are copies of labelled ones, it is higher on them.
+
+    It is taken on labelled rows. Where these were picked for being hard, as by
     `label_uncertainty`, it is lower than on all rows; label some at random to know.
 
     Examples
@@ -196,22 +208,34 @@ def label_report(
     pairs = find_pairs(labelled, 2 * (1 - min_similarity) + 1e-12)
     groups = connected(len(known), pairs.first, pairs.second)
     model = default_classifier() if estimator is None else estimator
+    counts = np.bincount(codes[known], minlength=len(classes))
+    pairs_of = np.unique(np.stack([codes[known], groups]), axis=1)
+    n_things = np.bincount(pairs_of[0], minlength=len(classes))
+    if n_things.max() < 2:
+        raise ValueError(
+            f"Each of the {len(classes)} classes has a single label, or copies of one thing alone: "
+            "there is nothing to test on that is no copy of what was learned from. Label more "
+            "rows, or raise min_similarity if they are no copies."
+        )
+    copied = (n_things < 2) & (counts > 1)
+    testable = ~copied[codes[known]]
     sizes, train, test, correct = _cross_validate(
-        model, rows[known], classes[codes[known]], groups, random_state
+        model, rows[known], codes[known], groups, testable, random_state
     )
     # Copies are right and wrong together.
-    each = np.bincount(groups, correct) / np.maximum(np.bincount(groups), 1)
+    tested = groups[testable]
+    each = np.bincount(tested, correct)[np.unique(tested)] / np.bincount(tested)[np.unique(tested)]
     error = float(each.std(ddof=1) / np.sqrt(len(each)))
-    counts = np.bincount(codes[known], minlength=len(classes))
     unlabelled = RowSubset(geometry, np.flatnonzero(codes < 0))
     return LabelReport(
         classes=tuple(classes.tolist()),
         counts=tuple(counts.tolist()),
         thin=tuple(classes[counts < _THIN].tolist()),
+        untested=tuple(classes[copied].tolist()),
         n_rows=len(rows),
         n_labelled=len(known),
         distances=to_metric(nearest(unlabelled, labelled[:])[1], "cosine"),
-        accuracy=float(correct.mean()),
+        accuracy=float(each.mean()),
         accuracy_error=error,
         train_sizes=sizes,
         train_scores=train,
@@ -220,36 +244,50 @@ def label_report(
 
 
 def _cross_validate(
-    model: Any, rows: NDArray, labels: NDArray, groups: NDArray, seed: int
+    model: Any,
+    rows: NDArray,
+    codes: NDArray[np.intp],
+    groups: NDArray,
+    testable: NDArray[np.bool_],
+    seed: int,
 ) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Learn from growing parts of all folds but one, and predict that one."""
-    most = int(np.unique(labels, return_counts=True)[1].max())
-    n_folds = min(_FOLDS, int(groups.max()) + 1, most)
-    if n_folds < 2:
-        what = "in classes of their own" if most < 2 else "copies of each other"
-        raise ValueError(
-            f"All {len(rows)} labelled rows are {what}: there is nothing to test on that was also "
-            "learned from. Label more rows."
-        )
+    """Learn from growing parts of all folds but one, and predict what can be tested of that one."""
+    draw = np.random.RandomState(seed)
+    weights = 1 / np.bincount(groups)[groups]  # copies count as one
+    folds = _deal(codes, groups, testable, draw)
+    n_folds = int(folds.max()) + 1
     sizes = np.zeros(len(_SHARES))
     train, test = np.empty((2, len(_SHARES), n_folds))
     correct = np.zeros(len(rows), dtype=bool)
-    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        parts = list(folds.split(rows, labels, groups))
-    draw = np.random.RandomState(seed)
-    for fold, (inside, outside) in enumerate(parts):
-        inside = draw.permutation(inside)
+    for fold in range(n_folds):
+        inside = draw.permutation(np.flatnonzero(folds != fold))
+        outside = np.flatnonzero((folds == fold) & testable)
         for step, share in enumerate(_SHARES):
             some = inside[: max(1, round(share * len(inside)))]
-            predict = _learn(model, rows[some], labels[some])
-            hits = predict(rows[outside]) == labels[outside]
-            train[step, fold] = np.mean(predict(rows[some]) == labels[some])
-            test[step, fold] = hits.mean()
+            predict = _learn(model, rows[some], codes[some])
+            hits = predict(rows[outside]) == codes[outside]
+            train[step, fold] = np.mean(predict(rows[some]) == codes[some])
+            test[step, fold] = np.average(hits, weights=weights[outside])
             sizes[step] += len(some) / n_folds
         correct[outside] = hits
-    return np.round(sizes).astype(np.intp), train, test, correct
+    return np.round(sizes).astype(np.intp), train, test, correct[testable]
+
+
+def _deal(
+    codes: NDArray[np.intp],
+    groups: NDArray,
+    testable: NDArray[np.bool_],
+    draw: np.random.RandomState,
+) -> NDArray[np.intp]:
+    """Deal groups into folds, class by class, so that no class is in one fold alone."""
+    first = np.unique(groups, return_index=True)[1]
+    order = draw.permutation(len(first))
+    # What can be tested comes first, so that each fold has some of it.
+    order = order[np.lexsort((codes[first[order]], ~testable[first[order]]))]
+    n_folds = min(_FOLDS, int(np.count_nonzero(testable[first])))
+    fold_of = np.empty(len(first), dtype=np.intp)
+    fold_of[order] = np.arange(len(first)) % n_folds
+    return fold_of[groups]
 
 
 def _learn(model: Any, rows: NDArray, labels: NDArray) -> Any:

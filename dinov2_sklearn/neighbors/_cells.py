@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
 from ._distances import assign, knn, pair_sq_distances
-from ._geometry import row_blocks
+from ._geometry import Rows, row_blocks
 from ._threads import for_each
 
 __all__ = ["NearNeighbors", "knn_in_cells"]
@@ -43,11 +43,12 @@ def knn_in_cells(
     X: NDArray[np.float32],
     n_neighbors: int,
     *,
+    queries: Rows | None = None,
     recall: float = 0.995,
     include_self: bool = False,
     n_jobs: int | None = None,
 ) -> NearNeighbors:
-    """Find nearly all of the nearest rows of every row, without comparing all pairs.
+    """Find nearly all of the nearest rows of every row or query, without comparing all pairs.
 
     Parameters
     ----------
@@ -55,11 +56,13 @@ def knn_in_cells(
         Distinct rows, more than `n_neighbors`.
     n_neighbors : int
         Rows to find for each.
+    queries : Rows of shape (m, d), default=None
+        Whose neighbours are looked for. None means each row of X, among the other rows.
     recall : float, default=0.995
         Share of the true neighbours to find. Of a sample of rows the neighbours are looked for
         among all; so many cells are then looked into as hold this share of them.
     include_self : bool, default=False
-        Whether a row comes first among its own neighbours.
+        Without `queries`: whether a row comes first among its own neighbours.
     n_jobs : int, default=None
         Threads; the result is the same for any number of them.
 
@@ -82,23 +85,35 @@ def knn_in_cells(
     >>> found.indices.shape, found.recall > 0.99
     ((1000, 5), True)
     """
-    n_found = n_neighbors + 1  # a row finds itself
     cells = _Cells(X, n_jobs)
-    judged = np.sort(np.random.RandomState(0).permutation(len(X))[:_JUDGED])
-    true, true_sq_distances = knn(X, n_found, queries=X[judged])
-    n_probes = cells.count_probes(judged, true, n_found, recall)
-    indices = np.empty((len(X), n_found), dtype=np.intp)
-    sq_distances = np.empty((len(X), n_found))
+    n_found = n_neighbors + (queries is None)  # a row finds itself
+    asked = _Asked(X, cells.labels, True) if queries is None else cells.ask(queries, n_jobs)
+    n_asked = len(asked.rows)
+    judged = np.sort(np.random.RandomState(0).permutation(n_asked)[:_JUDGED])
+    sample = asked.rows[judged].astype(X.dtype, copy=False)
+    true, true_sq_distances = knn(X, n_found, queries=sample)
+    n_probes = cells.count_probes(sample, true, recall)
+    indices = np.empty((n_asked, n_found), dtype=np.intp)
+    sq_distances = np.empty((n_asked, n_found))
+    order = np.argsort(asked.labels, kind="stable")
 
-    def search(chunk: slice) -> None:
-        rows = cells.order[chunk]
-        indices[rows], sq_distances[rows] = cells.nearest(chunk, n_found, n_probes)
+    def search(part: slice) -> None:
+        some = order[part]
+        indices[some], sq_distances[some] = cells.nearest(asked, some, n_found, n_probes)
 
-    for_each(search, list(gen_batches(len(X), _CHUNK)), n_jobs)
+    for_each(search, list(gen_batches(n_asked, _CHUNK)), n_jobs)
     reached = float((sq_distances[judged] <= true_sq_distances[:, -1:]).mean())
-    first = 0 if include_self else 1
+    first = int(queries is None and not include_self)
     last = n_neighbors + first
     return NearNeighbors(indices[:, first:last], sq_distances[:, first:last], reached)
+
+
+class _Asked(NamedTuple):
+    """Rows whose neighbours are looked for, the cell of each, and if they are those searched."""
+
+    rows: Rows
+    labels: NDArray[np.intp]
+    are_own: bool
 
 
 class _Cells:
@@ -109,25 +124,29 @@ class _Cells:
         centers = _train(X, max(1, int(_CELLS_PER_ROOT * len(X) ** 0.5)), n_jobs)
         centers = centers[_tour(centers)]
         used, labels = np.unique(assign(X, centers, n_jobs), return_inverse=True)
-        self._labels = labels.reshape(-1)
-        self.order = np.argsort(self._labels, kind="stable")
-        self._starts = np.append(0, np.cumsum(np.bincount(self._labels)))
+        self.labels = labels.reshape(-1)
+        self._order = np.argsort(self.labels, kind="stable")
+        self._starts = np.append(0, np.cumsum(np.bincount(self.labels)))
         self._shift = centers.mean(axis=0)
         self._centers = centers[used] - self._shift
-        self._rows = X[self.order] - self._shift
+        self._rows = X[self._order] - self._shift
         self._norms = np.einsum("ij,ij->i", self._rows, self._rows)
         self._center_norms = np.einsum("ij,ij->i", self._centers, self._centers)
 
+    def ask(self, queries: Rows, n_jobs: int | None) -> _Asked:
+        """Put queries into the cells."""
+        return _Asked(queries, assign(queries, self._centers + self._shift, n_jobs), False)
+
     def count_probes(
-        self, judged: NDArray[np.intp], true: NDArray[np.intp], n_found: int, recall: float
+        self, judged: NDArray[np.float32], true: NDArray[np.intp], recall: float
     ) -> int:
         """Count the cells that some rows must look into to find their true neighbours."""
-        tables = self._far(self._X[judged] - self._shift)
+        tables = self._far(judged - self._shift)
         ranks = tables.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
-        needed = np.sort(np.take_along_axis(ranks, self._labels[true], axis=1), axis=None)
+        needed = np.sort(np.take_along_axis(ranks, self.labels[true], axis=1), axis=None)
         wanted = int(needed[int(np.ceil(recall * len(needed))) - 1]) + 1
         # However small the cells are, every row must find as many as it asked for.
-        least = np.searchsorted(np.cumsum(np.sort(np.diff(self._starts))), n_found) + 1
+        least = np.searchsorted(np.cumsum(np.sort(np.diff(self._starts))), true.shape[1]) + 1
         return max(wanted, int(least))
 
     def _far(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -135,36 +154,38 @@ class _Cells:
         return self._center_norms - 2 * (rows @ self._centers.T)
 
     def nearest(
-        self, chunk: slice, n_found: int, n_probes: int
+        self, asked: _Asked, some: NDArray[np.intp], n_found: int, n_probes: int
     ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """Find the nearest of some rows, by their places in `order`, themselves first."""
+        """Find the nearest of some of the asked, which come by their cells; a row itself first."""
         n_kept = n_found + _MARGIN
-        query, row, lower = self._candidates(chunk, n_kept, n_probes)
+        asking = asked.rows[some].astype(self._X.dtype, copy=False)
+        query, row, lower = self._candidates(asking, asked.labels[some], n_kept, n_probes)
         by_query = np.lexsort((lower, query))
         query, row = query[by_query], row[by_query]
         counts = np.bincount(query)
         rank = np.arange(len(query)) - (np.cumsum(counts) - counts)[query]
         query, row, rank = (values[rank < n_kept] for values in (query, row, rank))
-        own = self.order[chunk]
-        indices = np.full((len(own), n_kept), -1, dtype=np.intp)
-        sq_distances = np.full((len(own), n_kept), np.inf)
-        indices[query, rank] = row = self.order[row]
+        indices = np.full((len(some), n_kept), -1, dtype=np.intp)
+        sq_distances = np.full((len(some), n_kept), np.inf)
+        indices[query, rank] = row = self._order[row]
         for pairs in row_blocks(len(row), self._X.shape[1]):
             i, j = query[pairs], row[pairs]
-            sq_distances[i, rank[pairs]] = pair_sq_distances(self._X[own[i]], self._X[j])
-        best = np.lexsort((indices, sq_distances, indices != own[:, None]))[:, :n_found]
+            sq_distances[i, rank[pairs]] = pair_sq_distances(asking[i], self._X[j])
+        others = (indices != some[:, None]) if asked.are_own else np.zeros_like(indices)
+        best = np.lexsort((indices, sq_distances, others))[:, :n_found]
         return (
             np.take_along_axis(indices, best, axis=1),
             np.take_along_axis(sq_distances, best, axis=1),
         )
 
     def _candidates(
-        self, chunk: slice, n_kept: int, n_probes: int
+        self, asking: NDArray[np.float32], labels: NDArray[np.intp], n_kept: int, n_probes: int
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-        """Return queries of the chunk, rows that may be near them, and bounds, by cell."""
-        doubled = -2 * self._rows[chunk]
-        limits = self._limits(chunk, doubled, n_kept)
-        far = self._far(self._rows[chunk])
+        """Return queries, rows that may be near them, and bounds, by cell."""
+        rows = asking - self._shift
+        doubled = -2 * rows
+        limits = self._limits(doubled, labels, n_kept)
+        far = self._far(rows)
         probes = np.argpartition(far, min(n_probes, far.shape[1]) - 1, axis=1)[:, :n_probes]
         by_cell = np.argsort(probes, axis=None, kind="stable")
         query = by_cell // probes.shape[1]
@@ -181,16 +202,15 @@ class _Cells:
         return query, row, lower
 
     def _limits(
-        self, chunk: slice, doubled: NDArray[np.float32], n_kept: int
+        self, doubled: NDArray[np.float32], labels: NDArray[np.intp], n_kept: int
     ) -> NDArray[np.float32]:
         """Return the distances within which each row has enough neighbours in its own cell."""
         limits = np.full(len(doubled), np.inf, dtype=doubled.dtype)
-        first, last = self._labels[self.order[[chunk.start, chunk.start + len(doubled) - 1]]]
-        for cell in range(first, last + 1):
+        for cell in range(labels[0], labels[-1] + 1):
             start, stop = self._starts[cell], self._starts[cell + 1]
             if stop - start < n_kept:
                 continue
-            own = slice(max(start - chunk.start, 0), stop - chunk.start)
+            own = slice(*np.searchsorted(labels, (cell, cell + 1)))
             lower = doubled[own] @ self._rows[start:stop].T
             lower += self._norms[start:stop]
             # A product of another shape may be rounded otherwise.

@@ -19,6 +19,7 @@ from dinov2_sklearn import (
     label_report,
     label_uncertainty,
 )
+from dinov2_sklearn.labels import _quality
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +150,38 @@ def test_a_row_and_its_copies_never_vote_on_it(digits):
     assert label_quality(X, other)[1][5] == label_quality(X, y)[1][5]
 
 
+def test_a_burst_has_one_vote(digits):
+    X, truth = digits
+    draw = np.random.default_rng(0)
+    y, changed = change(truth, 0.1, "uniform")
+    rows = np.repeat(draw.choice(len(X), 30, replace=False), 20)  # bursts, some labelled wrong
+    noise = draw.normal(scale=0.2, size=(len(rows), X.shape[1])).astype(np.float32)
+    bursts, labels = np.concatenate([X, X[rows] + noise]), np.concatenate([y, y[rows]])
+    model = LabelQuality().fit(bursts, labels)
+    assert model.n_groups_ == len(X)
+    np.testing.assert_allclose(model.label_quality_[:600], label_quality(X, y)[0])
+    # All of a burst are judged alike.
+    np.testing.assert_array_equal(model.label_quality_[600:], model.label_quality_[rows])
+    assert roc_auc_score(np.concatenate([changed, changed[rows]]), -model.label_quality_) > 0.99
+    # An image without a label follows its labelled copies.
+    labels[600:] = -1
+    assert (label_quality(bursts, labels)[1][600:] == y[rows]).mean() > 0.9
+
+
+def test_many_voters_are_looked_for_among_those_around_alone(digits, monkeypatch):
+    X, truth = digits
+    y, _ = change(truth, 0.1, "uniform")
+    y[400:] = -1
+    exact = LabelQuality().fit(X, y)
+    monkeypatch.setattr(_quality, "EXACT_ROWS", 100)
+    nearly = LabelQuality().fit(X, y)
+    assert exact.neighbor_recall_ == 1 > nearly.neighbor_recall_ > 0.95
+    assert np.median(np.abs(nearly.label_quality_ - exact.label_quality_)[:400]) < 1e-9
+    assert np.corrcoef(nearly.label_quality_[:400], exact.label_quality_[:400])[0, 1] > 0.99
+    assert (nearly.suggested_labels_ == exact.suggested_labels_).mean() > 0.98
+    np.testing.assert_array_equal(nearly.score_samples(X, y), nearly.label_quality_)
+
+
 def test_rows_without_a_label_get_a_suggestion_and_no_score(digits):
     X, truth = digits
     y = np.where(np.arange(len(truth)) < 400, truth, -1)
@@ -173,7 +206,7 @@ def test_scores_of_other_rows_are_those_of_fit(digits):
 
 def test_a_class_with_one_label_is_told():
     X = np.random.default_rng(0).normal(size=(8, 3))
-    with pytest.warns(UserWarning, match="1 of 3 classes have a single label, such as 'c'"):
+    with pytest.warns(UserWarning, match="1 of 3 classes have a single label or copies of one"):
         quality, _ = label_quality(X, list("aaabbbbc"))
     assert quality[-1] < 1 / 3
     weights = label_uncertainty(X, [*"aaabbbc", None])
@@ -182,7 +215,8 @@ def test_a_class_with_one_label_is_told():
 
 
 def test_where_there_is_nobody_to_ask_the_label_stays():
-    quality, suggested = label_quality([[1.0, 0], [1, 0], [2, 0], [2, 0]], list("aabb"))
+    with pytest.warns(UserWarning, match="4 of 4 labelled rows are copies at min_similarity=0.99"):
+        quality, suggested = label_quality([[1.0, 0], [1, 0], [2, 0], [2, 0]], list("aabb"))
     assert suggested.tolist() == list("aabb")
     np.testing.assert_allclose(quality, quality[0])
 
@@ -195,6 +229,7 @@ def test_where_there_is_nobody_to_ask_the_label_stays():
     },
 )
 @pytest.mark.filterwarnings("ignore:.* classes have a single label:UserWarning")
+@pytest.mark.filterwarnings("ignore:.* labelled rows are copies:UserWarning")
 def test_contract(estimator, check):
     check(estimator)
 
@@ -222,7 +257,8 @@ def test_pickles(digits, way):
 
 def test_report(digits):
     X, truth = digits
-    y = np.where(np.arange(len(truth)) < 300, truth, -1)
+    # At random: of digits in order, the first are by other hands than the rest.
+    y = np.where(np.random.default_rng(0).permutation(len(truth)) < 300, truth, -1)
     y[np.flatnonzero(y == 9)[3:]] = -1
     report = label_report(X, y)
     assert sum(report.counts) == report.n_labelled == (y >= 0).sum()
@@ -240,6 +276,17 @@ def test_report(digits):
     assert display.ax_.get_ylabel() == "Accuracy"
 
 
+def test_a_class_of_copies_alone_is_left_out_and_named(digits):
+    X, y = digits[0][:200], digits[1][:200].copy()
+    alone = label_report(X, y)
+    assert alone.untested == ()
+    copies = np.repeat(-X[:1] - 1, 30, axis=0)
+    report = label_report(np.concatenate([X, copies]), np.concatenate([y, np.full(30, 10)]))
+    assert report.untested == (10,)
+    assert abs(report.accuracy - alone.accuracy) < 0.06
+    assert "1 classes whose labels are copies of one thing" in str(report)
+
+
 def test_copies_are_in_one_fold():
     draw = np.random.default_rng(0)
     X, y = draw.normal(size=(60, 20)), draw.integers(0, 2, 60)  # nothing to learn
@@ -248,7 +295,7 @@ def test_copies_are_in_one_fold():
     model = KNeighborsClassifier(1)
     assert label_report(bursts, labels, estimator=model).accuracy < 0.7
     assert label_report(bursts, labels, estimator=model, min_similarity=1.0).accuracy > 0.95
-    with pytest.raises(ValueError, match="All 4 labelled rows are copies"):
+    with pytest.raises(ValueError, match="Each of the 2 classes has a single label, or copies"):
         label_report(np.ones((4, 2)), [0, 1, 0, 1])
-    with pytest.raises(ValueError, match="All 3 labelled rows are in classes of their own"):
+    with pytest.raises(ValueError, match="Each of the 3 classes has a single label, or copies"):
         label_report(np.eye(3), list("abc"))

@@ -75,3 +75,18 @@ def test_what_rounding_hides_lowers_the_recall_that_is_stated():
     true = knn(rows, 5)[1][:, -1:]
     assert found.recall == pytest.approx((found.sq_distances <= true).mean(), abs=0.1)
     assert found.recall < 0.9
+
+
+def test_queries_find_what_they_find_among_all(blobs):
+    queries = blobs[::7] + np.float32(0.3)
+    found = knn_in_cells(blobs, 10, queries=queries)
+    indices, sq_distances = knn(blobs, 10, queries=queries)
+    reached = (found.sq_distances <= sq_distances[:, -1:]).mean()
+    assert reached >= 0.985
+    assert found.recall == pytest.approx(reached, abs=0.01)
+    same = (found.indices == indices).all(axis=1)
+    assert same.mean() > 0.9
+    np.testing.assert_array_equal(found.sq_distances[same], sq_distances[same])
+    # A row that asks finds itself, as any other.
+    again = knn_in_cells(blobs, 1, queries=blobs[:50])
+    np.testing.assert_array_equal(again.indices[:, 0], np.arange(50))
