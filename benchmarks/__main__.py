@@ -24,10 +24,11 @@ PARTS = {
     "projection": ("fit", "peers", "transform", "held-out", "page"),
     "duplicates": ("exact", "speed", "million", "peers"),
     "selection": ("speed", "million", "evidence", "ratio", "order"),
+    "rounds": ("accuracy", "quality", "speed"),
     "attention": ("speed", "memory"),
     "ray_extraction": ("overhead", "decoding", "two-levels"),
 }
-LONG = ("projection/large", "projection/million", "duplicates/hardest")
+LONG = ("projection/large", "projection/million", "duplicates/hardest", "rounds/million")
 HEAD = """# What was measured
 
 Written by `make bench`; each section says when and on what machine. A ratio is how many times as

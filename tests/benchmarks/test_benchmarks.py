@@ -73,6 +73,14 @@ def test_evidence_is_printed(lines_of, part):
     assert all(row.count("±") == 5 for row in rows)
 
 
+def test_rounds_are_played(lines_of):
+    rows = [line for line in lines_of("rounds/accuracy") if line.startswith("| digits")]
+    assert len(rows) >= 6
+    assert all(row.count("±") == 6 for row in rows)
+    for row in lines_of("rounds/quality")[2:]:
+        assert float(row.split("|")[4]) > 0.9
+
+
 def test_embeddings_are_those_of_plain_transformers(rows_of):
     for work, (lowest, goal, *_) in rows_of("extraction/fidelity").items():
         assert float(lowest) > 0.999, work
