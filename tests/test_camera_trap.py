@@ -178,6 +178,14 @@ def test_exports_keep_the_object(at_trap, tmp_path):
     assert [ImageRef(p).absolute for p in boxes] == read_selection(
         tmp_path / "tasks.json", root="/"
     ).paths
+    write_selection(
+        tmp_path / "fiftyone.csv", boxes, range(6), format="fiftyone", columns={"label": labels}
+    )
+    first = rows_of(tmp_path / "fiftyone.csv")[0]
+    assert (first["filepath"], first["label"]) == (ImageRef(boxes[0]).file, "wren")
+    shares = np.array(json.loads(first["bounding_box"])) * [320, 180, 320, 180]
+    assert np.allclose(shares[2:], load_image(boxes[0]).size)
+    assert read_selection(tmp_path / "fiftyone.csv").paths == boxes
     write_yolo(tmp_path / "yolo", boxes, labels)
     from dinov2_sklearn import list_boxes
 

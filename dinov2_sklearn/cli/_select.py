@@ -66,7 +66,7 @@ def add_to(commands: Commands) -> None:
     what = "say how far the picks are from the best that so many could be: seconds for thousands "
     what += "of images, and 20,000 at most"
     command.switch("--prove", what)
-    formats = ("csv", "txt", "json", "coco", "label-studio")
+    formats = ("csv", "txt", "json", "coco", "fiftyone", "label-studio")
     command.option("--format", formats, None, "default: by the extension of --output")
     command.add_root()
     command.option("--copy-to", Path, "DIR", "gather the picked images here as well")
@@ -289,6 +289,9 @@ def _preselected(arguments: argparse.Namespace, paths: list[str]) -> list[int]:
         names = read_selection(file, root=arguments.root).paths
         if names is None:
             raise ValueError(f"{str(file)!r} holds row numbers only, no paths.")
+        rows = find_rows(names, paths)
+        if not any(rows):  # --root may be meant for the file that is written alone
+            names = read_selection(file).paths or []
         rows = find_rows(names, paths, moved_in=repr(str(file)))
         if names and not any(rows):
             raise ValueError(

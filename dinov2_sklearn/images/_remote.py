@@ -2,6 +2,9 @@
 
 import os
 import re
+import shutil
+import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -62,7 +65,7 @@ class _Containers:
             known = self._open.get(key)
             if known is None or known.stamp != stamp:
                 lock = nullcontext() if scheme in _READS_TOGETHER else threading.Lock()
-                files, _ = _url_to_fs(f"{scheme}://::{archive}", options)
+                files = _open_archive(scheme, archive, options)
                 known = self._open[key] = _Container(files, stamp, lock)
                 while len(self._open) > _MOST_OPEN:
                     del self._open[next(iter(self._open))]
@@ -119,6 +122,24 @@ def _url_to_fs(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
     return url_to_fs(url, **options)
+
+
+def _open_archive(scheme: str, archive: str, options: Mapping[str, Any]) -> Any:
+    """Return an archive's files; a compressed tar is unpacked first, in the temporary folder.
+
+    Each step back in one would begin at its start again.
+    """
+    if scheme != "tar" or archive.lower().endswith(".tar") or "://" in archive:
+        return _url_to_fs(f"{scheme}://::{archive}", options)[0]
+    from fsspec.implementations.tar import TarFileSystem
+
+    unpacked = tempfile.NamedTemporaryFile(suffix=".tar")  # noqa: SIM115 - while it is read
+    with tarfile.open(archive) as packed:
+        assert packed.fileobj is not None
+        packed.fileobj.seek(0)
+        shutil.copyfileobj(packed.fileobj, unpacked)
+    unpacked.seek(0)
+    return TarFileSystem(fo=unpacked)
 
 
 def _with_time_out(url: str, storage_options: Options) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Images that are parts of files: boxes, pages, frames and rows."""
 
+import gzip
 import io
 import json
 import tarfile
@@ -378,6 +379,13 @@ def test_a_web_data_set_gives_its_rows(noise):
     assert rows.columns["camera"].tolist() == ["N", "S"]
     assert rows.columns["cls"].tolist() == ["3", "3"]
     assert np.array_equal(decoded(rows[1]), noise)
+    # Step by step backwards, each of which would unpack all before it again.
+    for name in ("shard.tar.gz", "shard.tgz"):
+        with gzip.open(name, "wb") as packed:
+            packed.write(Path("shard.tar").read_bytes())
+        images = list_images(name)
+        assert [*images] == [f"tar://00{i}.png::{name}" for i in (0, 1)]
+        assert all(np.array_equal(decoded(image), noise) for image in images[::-1])
     with tarfile.open("shard.tar", "a") as archive:
         add(archive, "000.png", Path("a.png").read_bytes())
     with pytest.raises(ValueError, match="1 names twice, the first '000.png'"):

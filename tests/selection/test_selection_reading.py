@@ -39,6 +39,15 @@ def test_rows_come_back_and_follow_their_paths(kind, tmp_path):
     assert [now[row] for row in moved] == [PATHS[row] for row in rows]
 
 
+@pytest.mark.parametrize("name", ["picks.csv", "picks.txt", "picks.json"])
+def test_relative_paths_count_from_the_root(name, tmp_path):
+    file = tmp_path / name
+    paths = ["a.jpg", "sub/b.jpg", "/elsewhere/c.jpg"]
+    write_selection(file, paths, [2, 1])
+    now = ["/data/a.jpg", "/data/sub/b.jpg", "/elsewhere/c.jpg"]
+    assert load_selection(file, now, root="/data").tolist() == [2, 1]
+
+
 def test_a_selection_is_preselected(tmp_path):
     X = np.random.default_rng(0).normal(size=(6, 3))
     rows = load_selection(page_json(tmp_path, [4, 2]))

@@ -101,7 +101,8 @@ def list_images(
         - a ``.jsonl`` file of a JSON object a line, or a ``.parquet`` file, likewise; where its
           column holds encoded images, as those of Hugging Face do, these are its rows:
           ``file.parquet#row=17&column=image``;
-        - a ``.tar`` file, such as a shard of a web data set: the images in it;
+        - a ``.tar`` file, such as a shard of a web data set: the images in it; a ``.tar.gz`` or
+          ``.tgz`` is unpacked once a process, in the folder for temporary files;
         - a ``.txt`` file of one path a line, relative to the file's folder; blank lines are
           skipped, and nothing else is;
         - a pandas or polars DataFrame with a column of paths;

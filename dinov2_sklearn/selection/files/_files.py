@@ -60,10 +60,12 @@ def write_selection(
         `partial_fit`, of the last batch). None where `selection` is a `Selection`.
     selection : DiversitySampler, Selection or array-like of int
         A fitted sampler, what `read_selection` returned, or distinct row numbers in pick order.
-    format : {"csv", "txt", "json", "coco", "label-studio"}, default=None
+    format : {"csv", "txt", "json", "coco", "fiftyone", "label-studio"}, default=None
         None goes by the extension, which is then one of the first three.
 
         - "csv": the columns above. FiftyOne imports it as a ``CSVDataset``.
+        - "fiftyone": the same of boxes: ``filepath`` is the picture, ``bounding_box`` where the box
+          lies as FiftyOne has it, in shares of the picture's edges.
         - "txt": one path a line.
         - "json": all of these and how they were made, the form that the page of a map downloads.
         - "coco": a COCO dataset of these images, with their boxes as annotations, for CVAT and
@@ -71,7 +73,7 @@ def write_selection(
         - "label-studio": tasks that show each image from Label Studio's local storage or its URL,
           with its box as a prediction.
 
-        CSV, txt and Label Studio's tasks have a sidecar ``<path>.json`` that says how the
+        CSVs, txt and Label Studio's tasks have a sidecar ``<path>.json`` that says how the
         selection was made. `load_selection` reads all of them.
     root : path-like, default=None
         Folder that the paths in a COCO or Label Studio file are relative to; for Label Studio its
@@ -149,7 +151,7 @@ def read_selection(
         A ``.json`` that the page of `ProjectionDisplay.write_html` downloaded, or any file of
         `write_selection`: CSV, txt, JSON, COCO or Label Studio tasks.
     root : path-like, default=None
-        Folder that the paths in a COCO or Label Studio file are relative to.
+        Folder that relative paths in the file count from. None is the working directory.
 
     Returns
     -------
@@ -217,7 +219,7 @@ def load_selection(
         path, so that a list that grew or is in another order gives the right rows. None gives the
         rows as the file numbers them; txt, COCO and Label Studio files have no numbers.
     root : path-like, default=None
-        Folder that the paths in a COCO or Label Studio file are relative to.
+        Folder that relative paths in the file count from. None is the working directory.
 
     Returns
     -------

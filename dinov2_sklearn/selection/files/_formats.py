@@ -23,6 +23,7 @@ PAGE_FORMAT = "dinov2_sklearn selection"
 _COCO = "images selected by dinov2_sklearn"
 _COCO_KEYS = ("id", "file_name", "width", "height", "rank", "license", "date_captured")
 _OBJECT = "object"  # what a box without a label is called
+_FIFTYONE_KEYS = ("part", "bounding_box")
 _TASK_KEYS = ("rank", "index", "score", "cluster")
 
 
@@ -92,12 +93,33 @@ def to_json(value: Any) -> Any:
 
 def _write_csv(selection: Selection, root: Path | None) -> str:
     _paths(selection)
+    return _to_csv(selection.records(), [*COLUMNS, *selection.columns])
+
+
+def _to_csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     text = StringIO()
     # The default line end, CRLF, also makes the writer quote a lone carriage return in a path.
-    writer = csv.DictWriter(text, [*COLUMNS, *selection.columns])
+    writer = csv.DictWriter(text, columns)
     writer.writeheader()
-    writer.writerows(selection.records())
+    writer.writerows(records)
     return text.getvalue()
+
+
+def _write_fiftyone(selection: Selection, root: Path | None) -> str:
+    """Write a CSV whose paths are files, with what is cut from them beside: shares of the edges."""
+    _refuse_columns(selection, _FIFTYONE_KEYS, "FiftyOne's CSV")
+    _paths(selection)
+    records, size_of = [], cache(_size)
+    for record in selection.records():
+        name, box = _of_box(record["filepath"])
+        if ImageRef(name).is_part:
+            raise ValueError(f"FiftyOne opens files, and {name!r} is none: copy the images first.")
+        found: dict[str, Any] = {"filepath": name}
+        if box is not None:
+            place = _shares(box, *size_of(name))
+            found |= {"part": str(box), "bounding_box": json.dumps(place)}
+        records.append(record | found)
+    return _to_csv(records, [*COLUMNS, *_FIFTYONE_KEYS, *selection.columns])
 
 
 def _read_csv(text: str, root: Path | None) -> Selection:
@@ -106,11 +128,16 @@ def _read_csv(text: str, root: Path | None) -> Selection:
     table = list(reader)
     if "filepath" not in header:
         raise ValueError("no column filepath")
+    paths, known = [line["filepath"] for line in table], COLUMNS
+    if set(_FIFTYONE_KEYS) <= set(header):
+        parts = zip(paths, table, strict=True)
+        paths = [ImageRef(p).part(line["part"]) if line["part"] else p for p, line in parts]
+        known += _FIFTYONE_KEYS
     return Selection(
-        [line["filepath"] for line in table],
+        _absolute(paths, root),
         np.array([int(line["index"]) for line in table]) if "index" in header else None,
         **_known_numbers(table),
-        columns={name: [line[name] for line in table] for name in header if name not in COLUMNS},
+        columns={name: [line[name] for line in table] for name in header if name not in known},
     )
 
 
@@ -127,7 +154,7 @@ def _write_txt(selection: Selection, root: Path | None) -> str:
 
 def _read_txt(text: str, root: Path | None) -> Selection:
     lines = StringIO(text, newline=None).read().split("\n")
-    return Selection([line for line in lines if line])
+    return Selection(_absolute([line for line in lines if line], root))
 
 
 def _write_json(selection: Selection, root: Path | None) -> str:
@@ -147,8 +174,9 @@ def _read_json(contents: Any, root: Path | None) -> Selection:
     if contents["format"] != PAGE_FORMAT or contents["version"] != 1:
         raise ValueError(f"format {contents['format']!r}, version {contents['version']!r}")
     picks = contents.get("picks", [])  # the page of a map writes none
+    paths = contents["paths"]
     return Selection(
-        contents["paths"],
+        None if paths is None else _absolute(paths, root),
         contents["indices"],
         **_known_numbers(picks),
         columns=_columns(picks, COLUMNS),
@@ -258,14 +286,8 @@ def _prediction(
     record: Mapping[str, Any], box: Fragment, width: int, height: int
 ) -> dict[str, Any]:
     """Return a box as Label Studio shows it before anyone has labelled: in percent."""
-    (left, upper, right, lower), _ = box.pixels(width, height)
-    place = {
-        "x": 100 * left / width,
-        "y": 100 * upper / height,
-        "width": 100 * (right - left) / width,
-        "height": 100 * (lower - upper) / height,
-        "rotation": 0,
-    }
+    edges = (100 * share for share in _shares(box, width, height))
+    place = {**dict(zip(("x", "y", "width", "height"), edges, strict=True)), "rotation": 0}
     result = {
         "id": f"box{record['rank']}",
         "type": "rectanglelabels",
@@ -278,6 +300,12 @@ def _prediction(
     confidence = record.get("confidence")
     score = {} if confidence in (None, "") else {"score": float(confidence)}
     return {"model_version": "boxes", **score, "result": [result]}
+
+
+def _shares(box: Fragment, width: int, height: int) -> list[float]:
+    """Return left, upper edge, width and height in shares of the picture's."""
+    (left, upper, right, lower), _ = box.pixels(width, height)
+    return [left / width, upper / height, (right - left) / width, (lower - upper) / height]
 
 
 def _read_label_studio(tasks: Any, root: Path | None) -> Selection:
@@ -308,6 +336,7 @@ FORMATS = {
     "txt": SelectionFormat(_write_txt, _read_txt, ".txt", sidecar=True),
     "json": SelectionFormat(_write_json, _read_json, ".json", sidecar=False),
     "coco": SelectionFormat(_write_coco, _read_coco, ".json", sidecar=False),
+    "fiftyone": SelectionFormat(_write_fiftyone, _read_csv, ".csv", sidecar=True),
     "label-studio": SelectionFormat(_write_label_studio, _read_label_studio, ".json", sidecar=True),
 }
 
@@ -353,7 +382,7 @@ def _size(path: str) -> tuple[int, int]:
         return image_size(path)
     except ImageDecodeError as error:
         raise ValueError(
-            f"COCO keeps each image's size, and {path!r} cannot be opened: {error.reason}"
+            f"Boxes and COCO need each image's size, and {path!r} cannot be opened: {error.reason}"
         ) from error
 
 
