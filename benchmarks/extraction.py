@@ -1,7 +1,8 @@
 """Extraction beside what a user would otherwise run, both sides in one process, in turns.
 
     python benchmarks/extraction.py                      # everything, about ten minutes
-    python benchmarks/extraction.py --part forward       # or throughput, fidelity, caching, memory
+    python benchmarks/extraction.py --part forward       # or throughput, fidelity, caching, memory,
+                                                         # boxes, exports
     python benchmarks/extraction.py --quick              # a minute: that it runs, not what it shows
 
 Peers: transformers' own pipeline, the loop over a torch DataLoader that most people write, the same
@@ -11,6 +12,9 @@ tensors that are ready. Weights: "offline".
 
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from statistics import median
@@ -19,6 +23,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from _common import Results, alternate, at_least, at_most, repeated, run_parts, seconds
+from _peers import have_peer, run_peer
 from PIL import Image
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
@@ -36,6 +41,7 @@ from dinov2_sklearn.backbone._loading import resolve_device, resolve_dtype
 from dinov2_sklearn.backbone._plan import multiplied
 from dinov2_sklearn.extraction._embedder import _Forward
 from dinov2_sklearn.images import ImageReader
+from dinov2_sklearn.selection import write_selection
 
 SMALL, BIG = "small images", "12-megapixel JPEGs"
 
@@ -340,7 +346,109 @@ def peak_of_shards(scratch: Path, n_images: int) -> float:
     return float(run.stdout)
 
 
+def boxes(quick: bool) -> None:
+    """Embed ten boxes an image beside the images whole, which is what decoding them takes.
+
+    They are seen at 28 pixels, where the model is quick, and decoded at full size on both sides.
+    """
+    table = Results()
+    n_images, n_boxes = (3, 5) if quick else (1000, 10)
+    embed = DINOv2Transformer("offline", image_size=28, exact_decode=True, device="cpu")
+    recipe = embed._extraction().recipe
+    compute = _Forward(recipe, torch.device("cpu"), 32)
+    with TemporaryDirectory() as folder:
+        paths = copies(noisy(Path(folder), 3), Path(folder, "images"), n_images)
+        places = [f"{9 * i},{7 * i},{10 + i},{12 + i}" for i in range(n_boxes)]
+        crops = [f"{path}#xywh=percent:{place}" for path in paths for place in places]
+        with opened() as counts:
+            embed.transform(crops)
+        work = f"{len(crops):,} boxes of {n_images:,} images of 2 megapixels"
+        most = max(counts[path] for path in paths)
+        table.value(f"{work}: how often a file is opened", most, goal=at_most(1))
+        reader = ImageReader(recipe.preprocessings, exact_decode=True)
+        ready = [reader.pictures(crop) for crop in crops[:n_boxes]] * n_images
+        batches = [ready[i : i + 32] for i in range(n_images, len(crops), 32)]
+        works = {
+            "boxes": lambda: embed.transform(crops),
+            "images": lambda: embed.transform(paths),
+            "computing": lambda: [*map(compute, batches)],
+        }
+        times = alternate(works, 1 if quick else 3)
+    least = [sum(pair) for pair in zip(times["images"], times["computing"], strict=True)]
+    goal = None if quick else at_least(0.9)
+    work += ": the images whole, and the model for the other boxes"
+    table.ratio(work, times["boxes"], least, "{:.1f} s".format, goal)
+
+
+def noisy(folder: Path, n_images: int) -> list[str]:
+    """Make pictures of 1600 x 1200 pixels, as camera traps send them, with a sensor's noise."""
+    rng = np.random.default_rng(0)
+    paths = [str(folder / f"{i}.jpg") for i in range(n_images)]
+    for path in paths:
+        coarse = Image.fromarray(rng.integers(0, 256, (75, 100, 3), dtype=np.uint8))
+        pixels = np.asarray(coarse.resize((1600, 1200)), dtype=np.int16)
+        pixels = (pixels + rng.integers(-12, 13, pixels.shape, dtype=np.int16)).clip(0, 255)
+        Image.fromarray(pixels.astype(np.uint8)).save(path, quality=90)
+    return paths
+
+
+def copies(paths: list[str], folder: Path, n_images: int) -> list[str]:
+    folder.mkdir()
+    made = [folder / f"{i:05}.jpg" for i in range(n_images)]
+    for i, path in enumerate(made):
+        path.write_bytes(Path(paths[i % len(paths)]).read_bytes())
+    return [*map(str, made)]
+
+
+@contextmanager
+def opened() -> Iterator[Counter]:
+    """Count how often each file is opened, in all threads."""
+    counts: Counter[str] = Counter()
+
+    def count(event: str, args: tuple) -> None:
+        if event == "open":
+            counts[str(args[0])] += 1
+
+    sys.addaudithook(count)
+    yield counts
+
+
+def exports(quick: bool) -> None:
+    """Let Datumaro's two readers, whole and streaming, read boxes that were written as COCO."""
+    table = Results()
+    if quick and not have_peer("datumaro"):
+        table.add("boxes of COCO read by Datumaro", "", "", "", "", "it is not installed")
+        return
+    with TemporaryDirectory() as folder:
+        root = Path(folder, "images")
+        root.mkdir()
+        pictures = copies([str(make_images(Path(folder, "small"), 1)[0])], root / "camera", 10)
+        crops = [f"{path}#xywh={i},{2 * i},40,30" for path in pictures for i in range(1, 6)]
+        labels = [("wren", "robin")[i % 2] for i in range(len(crops))]
+        Path(folder, "annotations").mkdir()
+        write_selection(
+            Path(folder, "annotations", "instances_default.json"),
+            crops,
+            range(len(crops)),
+            format="coco",
+            root=root,
+            columns={"label": labels},
+        )
+        wanted = {
+            (f"camera/{Path(path).stem}", i, 2 * i, 40, 30)
+            for path in pictures
+            for i in range(1, 6)
+        }
+        for reader in ("Dataset", "StreamDataset"):
+            made = run_peer("datumaro", "read_coco", folder=folder, reader=reader, n_runs=1)
+            found = {(name, *map(int, box)) for name, *box in made.result.tolist()}
+            work = f"boxes of COCO that Datumaro's {reader} reads as they were, of {len(crops)}"
+            table.value(work, len(found & wanted), goal=at_least(len(crops)), note=made.versions)
+
+
 PARTS = {
+    "boxes": boxes,
+    "exports": exports,
     "forward": forward,
     "throughput": throughput,
     "fidelity": fidelity,

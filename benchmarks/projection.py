@@ -18,9 +18,13 @@ share of the others falls more slowly.
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from _common import Goal, Results, Table, at_least, at_most, run_parts
@@ -265,8 +269,10 @@ def page(quick: bool) -> None:
         add_page(table, f"page for {n_images:,} images, thumbnails of 64 px", file, 16, 3)
         names = [f"photos/camera{i % 97:02d}/IMG_{i:07d}.jpg" for i in range(n_points)]
         draw = partial(ProjectionDisplay, rng.normal(size=(n_points, 2)))
-        draw(labels=np.arange(n_points) % 100).write_html(file, names)
+        scores = {"score": rng.random(n_points)}
+        draw(labels=np.arange(n_points) % 100).write_html(file, names, columns=scores)
         add_page(table, f"page for {n_points:,} points, no thumbnails", file, 10, 5)
+        add_answers(table, f"page for {n_points:,} points", file)
 
 
 def add_page(table: Results, work: str, file: Path, most_mb: float, most_seconds: float) -> None:
@@ -276,8 +282,54 @@ def add_page(table: Results, work: str, file: Path, most_mb: float, most_seconds
     if chromium is None:
         table.add(f"{work}, until it can be used", "", "", "", "", "no chromium to open it")
         return
+    if find_spec("playwright") is None:
+        table.add(f"{work}, until it can be used", "", "", "", "", "no playwright to open it")
+        return
     wait = float(np.median(open_page(file, chromium)))
     table.value(f"{work}, until it can be used", wait, "{:.1f} s".format, at_most(most_seconds))
+
+
+# Tells how long it takes from an event until what it changed is painted.
+WATCH = """kind => addEventListener(kind, () => {
+  const start = performance.now(), told = window.answers ??= [];
+  requestAnimationFrame(() => setTimeout(() => told.push(performance.now() - start)));
+}, true)"""
+
+
+def add_answers(table: Results, work: str, file: Path) -> None:
+    """Draw lassos around more and more points, and move the handle of a filter."""
+    chromium = shutil.which("chromium")
+    if chromium is None or find_spec("playwright") is None:
+        return
+    with opened_tab(chromium) as tab:
+        visit(tab, file)
+        box = tab.locator("#stage").bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        tab.click("#tools [data-tool=lasso]")
+        tab.evaluate(WATCH, "pointerup")
+        for radius in np.linspace(60, 300, 9):
+            tab.mouse.move(x + radius, y)
+            tab.mouse.down()
+            for angle in np.arange(0, 6, 0.1):
+                tab.mouse.move(x + radius * np.cos(angle), y + radius * np.sin(angle))
+            tab.mouse.up()
+            tab.wait_for_timeout(400)
+        lassos = tab.evaluate("window.answers.splice(0)")
+        tab.keyboard.press("Escape")
+        tab.evaluate(WATCH, "input")
+        tab.locator("#legend h2 button", has_text="score").first.click()
+        tab.wait_for_timeout(400)
+        tab.evaluate("window.answers.splice(0)")
+        for value in range(40, 360, 40):
+            tab.locator("#legend input[type=range]").first.fill(str(value))
+            tab.wait_for_timeout(400)
+        filters = tab.evaluate("window.answers.splice(0)")
+    for what, times in (("lasso", lassos), ("filter", filters)):
+        shown = f"{min(times):.0f} to {max(times):.0f} ms"
+        median = float(np.median(times))
+        table.value(
+            f"{work}: a {what}'s answer", median, "{:.0f} ms".format, at_most(100), note=shown
+        )
 
 
 def crop_images(scratch: Path, n_images: int) -> list[Path]:
@@ -297,20 +349,29 @@ def crop_images(scratch: Path, n_images: int) -> list[Path]:
 
 def open_page(file: Path, chromium: str, n_rounds: int = 3) -> list[float]:
     """Seconds until the page says that it is ready, in headless Chromium."""
+    times = []
+    for _ in range(n_rounds):
+        with opened_tab(chromium) as tab:
+            times.append(visit(tab, file))
+    return times
+
+
+@contextmanager
+def opened_tab(chromium: str) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
-    times = []
+    flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
     with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        for _ in range(n_rounds):
-            tab = browser.new_page(viewport={"width": 1280, "height": 800})
-            tab.goto(file.as_uri())
-            tab.wait_for_selector("html[data-ready]", state="attached", timeout=120_000)
-            times.append(float(tab.get_attribute("html", "data-ready")) / 1000)
-            tab.close()
+        yield browser.new_page(viewport={"width": 1280, "height": 800})
         browser.close()
-    return times
+
+
+def visit(tab: Any, file: Path) -> float:
+    """Open a page; return the seconds that it took by its own count."""
+    tab.goto(file.as_uri())
+    tab.wait_for_selector("html[data-ready]", state="attached", timeout=120_000)
+    return float(tab.get_attribute("html", "data-ready")) / 1000
 
 
 LONG_PARTS = {"large": large, "million": million}

@@ -135,9 +135,9 @@ def _open_archive(scheme: str, archive: str, options: Mapping[str, Any]) -> Any:
 
     unpacked = tempfile.NamedTemporaryFile(suffix=".tar")  # noqa: SIM115 - while it is read
     with tarfile.open(archive) as packed:
-        assert packed.fileobj is not None
-        packed.fileobj.seek(0)
-        shutil.copyfileobj(packed.fileobj, unpacked)
+        content: Any = packed.fileobj  # what tarfile reads, unpacked
+        content.seek(0)
+        shutil.copyfileobj(content, unpacked)
     unpacked.seek(0)
     return TarFileSystem(fo=unpacked)
 

@@ -92,6 +92,12 @@ def test_a_grid_search_embeds_each_image_once(rows_of):
     assert rows_of("extraction/caching")[work][0] == "20"
 
 
+def test_a_picture_is_opened_once_for_its_boxes(rows_of):
+    rows = rows_of("extraction/boxes")
+    (times,) = (row for work, row in rows.items() if work.endswith("how often a file is opened"))
+    assert times[0] == "1"
+
+
 def test_attention_is_that_of_eager(rows_of):
     rows = rows_of("attention/speed")
     assert len(rows) == 4

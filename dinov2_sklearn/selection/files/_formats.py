@@ -128,7 +128,8 @@ def _read_csv(text: str, root: Path | None) -> Selection:
     table = list(reader)
     if "filepath" not in header:
         raise ValueError("no column filepath")
-    paths, known = [line["filepath"] for line in table], COLUMNS
+    paths = [line["filepath"] for line in table]
+    known: tuple[str, ...] = COLUMNS
     if set(_FIFTYONE_KEYS) <= set(header):
         parts = zip(paths, table, strict=True)
         paths = [ImageRef(p).part(line["part"]) if line["part"] else p for p, line in parts]
