@@ -67,7 +67,8 @@ class DiversitySampler(
         - "fps": exact greedy farthest-point sampling (core-set);
         - "typical": the rows nearest to the centroids of k-means, then the farthest from them;
           "hybrid" of version 0.1;
-        - "cluster": random rows of k-means clusters, in proportion to the clusters' sizes;
+        - "cluster": random rows of k-means clusters, in proportion to the clusters' sizes, where
+          a burst of nearly equal rows counts as one;
         - "random": rows drawn at random;
         - a callable ``(X, n_samples, *, preselected, weights, random_state) -> indices`` gets
           the rows (read-only), the number of picks, an array of preselected rows (maybe empty),

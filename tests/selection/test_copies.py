@@ -90,9 +90,10 @@ def test_random_draws_copies_like_other_rows():
 
 @pytest.mark.parametrize("options", OPTIONS[:5], ids=str)
 @pytest.mark.parametrize("jitter", [1e-6, 1e-4, 1e-3, 1e-2])
-@pytest.mark.parametrize("strategy", ["hybrid", "coverage", "fps"])
-def test_a_burst_gets_the_picks_of_one_thing(strategy, jitter, options):
-    X, is_frame = burst_among(600, 900, jitter)
+@pytest.mark.parametrize("n_frames", [60, 600])
+@pytest.mark.parametrize("strategy", ["hybrid", "coverage", "fps", "typical", "cluster"])
+def test_a_burst_gets_the_picks_of_one_thing(strategy, n_frames, jitter, options):
+    X, is_frame = burst_among(n_frames, 900, jitter)
     picks = DiversitySampler(100, strategy=strategy, **options).select(X)
     # One thing of 901 deserves a ninth of a pick of 100: a whole one, and at most three.
     assert is_frame[picks].sum() <= 3

@@ -5,11 +5,27 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import euclidean_distances
 
 from ...neighbors import Rows, RowSubset, nearest, own_center_sq_distances
-from ._clusters import TRAIN_ROWS, allocate_quotas, kmeans, order_by_likeness
+from ._clusters import TRAIN_ROWS, allocate_quotas, kmeans, members_of, order_by_likeness
 
-__all__ = ["Pool", "Subset", "cluster_quotas", "cluster_rows", "group_mass", "spread_quotas"]
+__all__ = [
+    "Pool",
+    "Subset",
+    "cluster_quotas",
+    "cluster_rows",
+    "count_things",
+    "group_mass",
+    "spread_quotas",
+]
+
+# Rows of a cluster among which bursts are looked for, and how many of them make one.
+_SAMPLE_ROWS = 256
+_BURST_ROWS = 8
+# How near to each other the frames of a burst are, as a share of how far rows are from their
+# centroids.
+_BURST_SIZE = 0.1
 
 
 @dataclass(frozen=True)
@@ -141,6 +157,38 @@ def cluster_rows(
         weights=pool.weights if weighted else None,
         train_rows=train_rows,
     )
+
+
+def count_things(pool: Pool, labels: NDArray[np.intp], centers: NDArray) -> NDArray[np.float64]:
+    """Count each row as one thing, but a burst of nearly equal frames as one together.
+
+    A burst is found in a sample of each cluster, so where it is a few hundredths of the cluster.
+    """
+    things = np.ones(len(pool.X))
+    rows = np.flatnonzero(pool.usable)
+    apart = own_center_sq_distances(RowSubset(pool.X, rows), centers, labels[rows])
+    sq_size = _BURST_SIZE**2 * apart.mean()
+    draw = np.random.RandomState(0)
+    for group in members_of(labels[rows]):
+        members = rows[group]
+        sample = pool.X[draw.permutation(members)[:_SAMPLE_ROWS]]
+        for frame in _burst_frames(sample, sq_size):
+            own = np.zeros(len(members), dtype=np.intp)
+            away = own_center_sq_distances(RowSubset(pool.X, members), frame[np.newaxis], own)
+            frames = members[away <= sq_size]
+            things[frames] = 1 / len(frames)
+    return things
+
+
+def _burst_frames(sample: NDArray, sq_size: float) -> list[NDArray]:
+    """Return a frame of each burst in a sample, the one with the most others near it."""
+    near = euclidean_distances(sample, squared=True) <= sq_size
+    frames = []
+    while len(near) and (counts := near.sum(axis=0)).max() >= _BURST_ROWS:
+        frame = counts.argmax()
+        frames.append(sample[frame])
+        near &= ~(near[frame] | near[frame][:, np.newaxis])
+    return frames
 
 
 def cluster_quotas(

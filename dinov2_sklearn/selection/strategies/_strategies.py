@@ -13,7 +13,7 @@ from ._clusters import allocate_quotas, default_n_clusters, interleave, members_
 from ._coverage import Cover, cover
 from ._coverage_at_scale import cover_by_groups
 from ._farthest_point import farthest_point
-from ._pool import Pool, Subset, cluster_quotas, cluster_rows, spread_quotas
+from ._pool import Pool, Subset, cluster_quotas, cluster_rows, count_things, spread_quotas
 from ._typical import pick_typical_rows
 
 __all__ = ["STRATEGIES", "Strategy", "pick_by_group", "pick_fps", "users_strategy"]
@@ -36,11 +36,14 @@ def pick_fps(pool: Pool, n_picks: int) -> Subset:
 
 
 def pick_cluster(pool: Pool, n_picks: int) -> Subset:
-    """k-means, quotas in proportion to the clusters, and random rows within each of them."""
+    """k-means, quotas in proportion to what the clusters hold, and random rows within each."""
     n_rows = int(np.count_nonzero(pool.usable))
     n_wanted = n_picks + len(pool.preselected)
     n_clusters = pool.n_clusters or default_n_clusters(n_rows, n_wanted)
     labels, centers = cluster_rows(pool, n_clusters)
+    things = count_things(pool, labels, centers)
+    if things.min() < 1:
+        pool = replace(pool, weights=things if pool.weights is None else things * pool.weights)
     quotas = cluster_quotas(pool, labels, centers, n_picks)
     order = _random_order(pool)
     drawn: list[NDArray[np.intp]] = []
