@@ -12,8 +12,6 @@ out-of-fold probabilities, both in environments of their own.
 """
 
 import warnings
-from collections.abc import Callable
-from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -46,12 +44,7 @@ def accuracy(quick: bool) -> None:
         for budget in BUDGETS[:1] if quick else BUDGETS:
             if N_ROUNDS * budget * n_classes > len(X) // 2:
                 continue
-            scores = {
-                way: np.array(
-                    [play(X, codes, way, budget, seed) for seed in range(_seeds(quick, way))]
-                )
-                for way in ways
-            }
+            scores = {way: play(X, codes, way, budget, 2 if quick else 20) for way in ways}
             best = max(later(values).mean() for values in scores.values())
             for way, values in scores.items():
                 errors = values.std(axis=0, ddof=1) / np.sqrt(len(values))
@@ -63,25 +56,46 @@ def accuracy(quick: bool) -> None:
                 table.add(name, budget, way, *cells, f"{best - mine.mean():.3f} ± {error:.3f}")
 
 
-def _seeds(quick: bool, way: str) -> int:
-    # A process for each round of BADGE.
-    return 2 if quick else 5 if way == "BADGE" else 20
-
-
 def later(values: np.ndarray) -> np.ndarray:
     """Mean over the rounds that knew labels."""
     return values[:, 1:].mean(axis=1)
 
 
-def play(X: np.ndarray, y: np.ndarray, way: str, budget: int, seed: int) -> list[float]:
-    """Play rounds on 70% of the rows; return the accuracy on the others after each."""
-    X, X_test, y, y_test = train_test_split(X, y, test_size=0.3, random_state=seed)
-    n_picks, labelled, reached = budget * len(set(y)), np.empty(0, dtype=np.intp), []
+def play(X: np.ndarray, y: np.ndarray, way: str, budget: int, n_seeds: int) -> np.ndarray:
+    """Play rounds on 70% of the rows; return the accuracy on the others after each, by seed."""
+    splits = [
+        train_test_split(np.arange(len(X)), test_size=0.3, random_state=seed)
+        for seed in range(n_seeds)
+    ]
+    n_picks = budget * (int(y.max()) + 1)
+    if way == "BADGE":
+        rows = np.array([train for train, _ in splits])
+        first = np.array(
+            [DiversitySampler(n_picks, strategy="coverage").select(X[r]) for r in rows]
+        )
+        played = {"rows": rows, "first": first, "n_rounds": N_ROUNDS}
+        picked = run_peer("activeml", "badge", X=X, y=y, n_runs=1, **played).result
+    else:
+        picked = [
+            choose(X[train], y[train], n_picks, way, seed) for seed, (train, _) in enumerate(splits)
+        ]
+    return np.array(
+        [
+            [
+                judge(X[train], y[train], picks[: n_picks * number], X[test], y[test])
+                for number in range(1, N_ROUNDS + 1)
+            ]
+            for (train, test), picks in zip(splits, picked, strict=True)
+        ]
+    )
+
+
+def choose(X: np.ndarray, y: np.ndarray, n_picks: int, way: str, seed: int) -> np.ndarray:
+    labelled = np.empty(0, dtype=np.intp)
     for number in range(N_ROUNDS):
-        picks = pick(X, y, labelled, n_picks, way, seed + number)
+        picks = pick(X, y, labelled, n_picks, way, 100 * seed + number)
         labelled = np.concatenate([labelled, picks])
-        reached.append(judge(X, y, labelled, X_test, y_test))
-    return reached
+    return labelled
 
 
 def pick(
@@ -94,10 +108,6 @@ def pick(
         strategy = "hybrid" if way == "hybrid" else "coverage"
         return DiversitySampler(n_picks, strategy=strategy).select(X, preselected=labelled)
     known = np.where(np.isin(np.arange(len(X)), labelled), y, -1)
-    if way == "BADGE":
-        return run_peer(
-            "activeml", "badge", X=X, y=known, n_picks=n_picks, seed=seed, n_runs=1
-        ).result
     if way == "entropy":
         model = default_classifier()
         model.learn_scale(X)
@@ -131,24 +141,26 @@ def quality(quick: bool) -> None:
         codes = np.unique(y, return_inverse=True)[1]
         for share in (0.05, 0.1):
             for kind in ("any class", "the nearest class"):
-                scores = []
-                for seed in range(1 if quick else 5):
-                    given = change(X, codes, share, kind, seed)
-                    runs: list[Callable[[], np.ndarray]] = [partial(ours, X, given)]
-                    runs += [partial(cleanlab, X, given, peer) for peer in peers]
-                    scores.append([roc_auc_score(given != codes, -run()) for run in runs])
-                cells = [f"{value:.4f}" for value in np.mean(scores, axis=0)]
+                seeds = range(1 if quick else 5)
+                given = np.array([change(X, codes, share, kind, seed) for seed in seeds])
+                found = [np.array([ours(X, labels) for labels in given])]
+                for peer in peers:
+                    asked = {"labels": given, "classifier": peer, "n_runs": 1}
+                    found.append(run_peer("cleanlab", "score", X=X, **asked).result)
+                cells = [f"{detected(codes, given, scores):.4f}" for scores in found]
                 table.add(name, f"{share:.0%}", kind, *cells)
+
+
+def detected(y: np.ndarray, given: np.ndarray, scores: np.ndarray) -> float:
+    """Mean over the seeds of the area under the curve."""
+    pairs = zip(given, scores, strict=True)
+    return float(np.mean([roc_auc_score(labels != y, -low) for labels, low in pairs]))
 
 
 def ours(X: np.ndarray, y: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # classes of copies
         return label_quality(X, y)[0]
-
-
-def cleanlab(X: np.ndarray, y: np.ndarray, classifier: str) -> np.ndarray:
-    return run_peer("cleanlab", "score", X=X, y=y, classifier=classifier, n_runs=1).result
 
 
 def change(X: np.ndarray, y: np.ndarray, share: float, kind: str, seed: int) -> np.ndarray:

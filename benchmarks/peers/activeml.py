@@ -12,10 +12,20 @@ def cover(X: np.ndarray, n_picks: int) -> np.ndarray:
     return MaxHerding(random_state=0).query(X=X, y=y, batch_size=n_picks)
 
 
-def badge(X: np.ndarray, y: np.ndarray, n_picks: int, seed: int) -> np.ndarray:
-    """Rows by k-means++ on the gradients of a classifier; a label of -1 is none."""
-    y = np.where(y < 0, MISSING_LABEL, y.astype(float))
-    classifier = SklearnClassifier(
-        LogisticRegression(C=100.0, max_iter=500), classes=np.unique(y[np.isfinite(y)])
-    )
-    return Badge(random_state=seed).query(X=X, y=y, clf=classifier, batch_size=n_picks)
+def badge(
+    X: np.ndarray, y: np.ndarray, rows: np.ndarray, first: np.ndarray, n_rounds: int
+) -> np.ndarray:
+    """Play rounds once for each line of `rows`, given the first picks; return places in `rows`."""
+    played = []
+    for seed, (some, picks) in enumerate(zip(rows, first, strict=True)):
+        n_picks = len(picks)
+        for _ in range(n_rounds - 1):
+            known = np.full(len(some), MISSING_LABEL)
+            known[picks] = y[some[picks]]
+            model = LogisticRegression(C=100.0, max_iter=500)
+            classifier = SklearnClassifier(model, classes=np.unique(known[picks]))
+            query = Badge(random_state=seed).query
+            new = query(X=X[some], y=known, clf=classifier, batch_size=n_picks)
+            picks = np.concatenate([picks, new])
+        played.append(picks)
+    return np.array(played)
