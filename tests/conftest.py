@@ -194,6 +194,23 @@ def opened():
     return counting
 
 
+@pytest.fixture
+def write_clip():
+    """Write a video of grey frames, each a step lighter than the one before."""
+    av = pytest.importorskip("av")
+
+    def write(path, rate, n_frames, step):
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=rate)
+            stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+            for i in range(n_frames):
+                grey = np.full((64, 64, 3), step * i, dtype=np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+            container.mux(stream.encode())
+
+    return write
+
+
 @pytest.fixture(scope="module")
 def local_ray():
     """Ray on this machine, with two CPUs and a GPU that is only a name."""

@@ -241,15 +241,8 @@ def test_images_that_moved_are_found_by_their_names_and_told(at_trap, tmp_path):
         load_selection(tmp_path / "picks.csv", double)
 
 
-def test_several_inputs_and_frames_on_the_command_line(at_trap, tiny_dinov2, tmp_path):
-    av = pytest.importorskip("av")
-    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=4)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        for i in range(12):
-            grey = np.full((64, 64, 3), 20 * i, dtype=np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
-        container.mux(stream.encode())
+def test_several_inputs_and_frames_on_the_command_line(at_trap, tiny_dinov2, tmp_path, write_clip):
+    write_clip(tmp_path / "clip.mp4", rate=4, n_frames=12, step=20)
     run = f"extract --model {tiny_dinov2} --quiet --output {tmp_path}/x.npz "
     assert main(f"{run} --input {tmp_path}/clip.mp4 --frames 1".split()) == 0
     assert load_embeddings(tmp_path / "x.npz").columns["time"] == [0, 1, 2]

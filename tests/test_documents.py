@@ -11,7 +11,6 @@ import shutil
 import textwrap
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -63,18 +62,6 @@ def shared(tmp_path_factory):
     return folder
 
 
-def _write_clip(path):
-    """Three seconds of video."""
-    av = pytest.importorskip("av")
-    with av.open(path, "w") as container:
-        stream = container.add_stream("libx264", rate=4)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        for i in range(12):
-            grey = np.full((64, 64, 3), 20 * i, dtype=np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
-        container.mux(stream.encode())
-
-
 @pytest.fixture
 def here(shared, tmp_path, monkeypatch):
     """A current directory with `photos/` and `cache/` in it."""
@@ -109,9 +96,9 @@ def _run_command(arguments, model):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_shows_runs(page, here, local_ray, tiny_dinov2, capsys):
+def test_what_a_page_shows_runs(page, here, local_ray, tiny_dinov2, capsys, request):
     if page == "docs/guide/objects.md":
-        _write_clip("clip.mp4")
+        request.getfixturevalue("write_clip")("clip.mp4", rate=4, n_frames=12, step=20)
     assert _run_page(page, tiny_dinov2) > 0
     for name in WRITTEN.get(page, ()):
         assert (here / name).stat().st_size > 1000, name

@@ -309,18 +309,11 @@ def test_pipeline_of_yesterday(desk, run):
     assert load_embeddings("night/output.npz").embeddings.shape == (10, 2)
 
 
-def test_parts_of_files(desk, run):
+def test_parts_of_files(desk, run, write_clip):
     import joblib
     from sklearn.pipeline import make_pipeline
 
-    av = pytest.importorskip("av")
-    with av.open("clip.mp4", "w") as container:
-        stream = container.add_stream("libx264", rate=2)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        for i in range(6):
-            grey = np.full((64, 64, 3), 40 * i, dtype=np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
-        container.mux(stream.encode())
+    write_clip("clip.mp4", rate=2, n_frames=6, step=40)
     boxes = ["photos/bird 0.jpg,0,0,20,20,0.9", "photos/bird 0.jpg,9,9,20,20,0.9"]
     boxes.append("photos/bird 2.jpg,0,0,20,20,0.3")
     Path("boxes.csv").write_text("\n".join(["image_path,x,y,width,height,confidence", *boxes]))

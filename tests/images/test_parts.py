@@ -452,3 +452,16 @@ def test_the_cache_tells_boxes_apart_and_knows_them_by_content(noise, tiny_dinov
     from dinov2_sklearn import EmbeddingCache
 
     assert EmbeddingCache("cache").info().n_embeddings == len(boxes)
+
+
+def test_outlines_of_yolo_become_boxes_and_empty_confidences_are_none(noise):
+    Path("a.txt").write_text("0 0.5 0.5 0.2 0.4\n1 0.1 0.2 0.6 0.3 0.4 0.8\n")
+    boxes = list_boxes(Path())
+    assert [ImageRef(box).fragment.box for box in boxes] == [(40, 30, 20, 40), (10, 20, 50, 60)]
+    Path("a.txt").write_text("0 0.5 0.5 0.2 0.4 0.9 0.1 0.2\n")
+    with pytest.raises(ValueError, match="Line 1 of 'a.txt' is no box of YOLO"):
+        list_boxes(Path())
+    Path("b.csv").write_text(
+        "image_path,x,y,width,height,confidence\na.png,1,1,9,9,\na.png,2,2,9,9,0.1\n"
+    )
+    assert [*list_boxes("b.csv")] == ["a.png#xywh=1,1,9,9"]

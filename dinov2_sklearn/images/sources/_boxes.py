@@ -13,7 +13,7 @@ from .._fragments import Fragment
 from .._references import ImageBytes, ImageDecodeError, ImageRef
 from .._table import ImageTable
 from ..decoding import image_extensions, image_size
-from ._tables import as_columns, check_column, is_frame, read_table
+from ._tables import as_columns, check_column, is_frame, is_missing, read_table
 
 __all__ = ["list_boxes"]
 
@@ -53,7 +53,8 @@ def list_boxes(
         - a ``.json`` of COCO: ``images`` and ``annotations``;
         - a ``.json`` of MegaDetector: ``images`` with ``detections``;
         - a folder of YOLO's ``.txt`` files, one for each picture of its name: a line a box, class,
-          centre and lengths as shares, and a confidence if there is one. ``classes.txt`` names the
+          centre and lengths as shares, and a confidence if there is one; or class and outline,
+          around which the box is put. ``classes.txt`` names the
           classes. The pictures lie beside them, or in ``images`` where the folder is ``labels``;
         - a ``.csv``, or a data frame, with the columns ``x``, ``y``, ``width`` and ``height`` in
           pixels; a column ``confidence`` and any other come along.
@@ -129,6 +130,7 @@ def list_boxes(
     n_clipped = n_outside = n_empty = 0
     for box in found:
         confidence = box.details.get("confidence")
+        confidence = None if is_missing(confidence) or confidence == "" else confidence
         if categories is not None and box.details.get("label") not in categories:
             continue
         if confidence is not None and float(confidence) < min_confidence:
@@ -255,7 +257,7 @@ def _from_yolo(folder: Path) -> Iterator[_Box]:
                 continue
             try:
                 kind, *values = map(float, line.split())
-                x, y, width, height, *rest = values
+                *box, confidence = _yolo_box(values)
             except ValueError:
                 raise ValueError(
                     f"Line {number} of {str(path)!r} is no box of YOLO, class, centre and lengths: "
@@ -263,10 +265,20 @@ def _from_yolo(folder: Path) -> Iterator[_Box]:
                 ) from None
             label = names[int(kind)] if int(kind) < len(names) else str(int(kind))
             details: dict[str, Any] = {"label": label}
-            if rest:
-                details["confidence"] = rest[0]
-            box = x - width / 2, y - height / 2, width, height
-            yield _Box(picture, box, True, None, details)
+            if confidence is not None:
+                details["confidence"] = confidence
+            yield _Box(picture, _four(box), True, None, details)
+
+
+def _yolo_box(values: list[float]) -> tuple[float | None, ...]:
+    """Return left, upper edge, width, height and confidence; of an outline, the box around it."""
+    if len(values) in (4, 5):
+        x, y, width, height, *confidence = values
+        return x - width / 2, y - height / 2, width, height, *(confidence or (None,))
+    if len(values) < 6 or len(values) % 2:
+        raise ValueError
+    xs, ys = values[::2], values[1::2]
+    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys), None
 
 
 def _picture_of(path: Path, folder: Path) -> str:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ...utils import warn
 from .._fragments import Fragment
 from .._references import ImageDecodeError, ImagePart, ImageRef
+from .._remote import Options
 from .._table import ImageTable
 from .._video import Video
 from ..decoding import image_extensions, needs_extra, page_count
@@ -55,8 +56,6 @@ _COMPANIONS = frozenset({
     ".npz", ".parquet", ".pt", ".py", ".rst", ".sqlite", ".toml", ".tsv", ".txt", ".xml", ".xmp",
     ".yaml", ".yml",
 })
-# fmt: on
-# fmt: off
 _VIDEOS = frozenset({
     ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm", ".wmv",
 })
@@ -282,10 +281,7 @@ def _each_page(table: ImageTable) -> ImageTable:
 
 
 def list_frames(
-    video: str | PathLike[str],
-    every: float = 1.0,
-    *,
-    storage_options: Mapping[str, Any] | None = None,
+    video: str | PathLike[str], every: float = 1.0, *, storage_options: Options = None
 ) -> ImageTable:
     """List frames of a video at even distances in time, as images of their own.
 
@@ -345,7 +341,7 @@ def list_frames(
     )
 
 
-def _duration(video: str, storage_options: Mapping[str, Any] | None) -> Fraction:
+def _duration(video: str, storage_options: Options) -> Fraction:
     part = ImageRef(f"{video}#t=0").read(storage_options)
     assert isinstance(part, ImagePart)
     assert isinstance(part.file.content, Video)
