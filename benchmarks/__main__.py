@@ -23,12 +23,20 @@ PARTS = {
     "extraction": ("throughput", "fidelity", "caching", "memory", "boxes", "exports"),
     "projection": ("fit", "peers", "transform", "held-out", "page"),
     "duplicates": ("exact", "speed", "million", "peers"),
-    "selection": ("speed", "million", "evidence", "ratio", "order"),
+    "selection": ("speed", "coverage", "proof", "coverage_million", "million"),
+    "evidence": ("labels", "bursts", "ratio", "order"),
     "rounds": ("accuracy", "quality", "speed"),
     "attention": ("speed", "memory"),
     "ray_extraction": ("overhead", "decoding", "two-levels"),
 }
-LONG = ("projection/large", "projection/million", "duplicates/hardest", "rounds/million")
+LONG = (
+    "projection/large",
+    "projection/million",
+    "duplicates/hardest",
+    "selection/scale",
+    "selection/scale_million",
+    "rounds/million",
+)
 HEAD = """# What was measured
 
 Written by `make bench`; each section says when and on what machine. A ratio is how many times as

@@ -7,12 +7,15 @@ A document says where a table goes: between ``<!-- measured: NAME -->`` and ``<!
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from statistics import fmean
 
-__all__ = ["DOCUMENTS", "RESULTS", "read_sections", "with_figures", "write_figures"]
+from _pictures import PICTURES, is_drawn, write_picture
+
+__all__ = ["DOCUMENTS", "RESULTS", "read_rows", "read_sections", "with_figures", "write_figures"]
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
-DOCUMENTS = ["README.md", "docs/guide/embed.md", "docs/guide/choose.md", "docs/scale.md"]
+DOCUMENTS = ["README.md", "docs/guide/embed.md", "docs/guide/which_method.md", "docs/scale.md"]
 BLOCK = re.compile(r"(<!-- measured: (\S+) -->\n)(.*?)(<!-- end -->)", flags=re.DOTALL)
 
 Sections = dict[str, str]
@@ -62,7 +65,7 @@ def read_sections(file: Path) -> Sections:
 
 
 def write_figures(sections: Sections) -> list[str]:
-    """Write the tables into the documents; return the names of those that changed."""
+    """Write tables and pictures into the documents; return the names of those that changed."""
     changed = []
     for name in DOCUMENTS:
         file = ROOT / name
@@ -71,6 +74,11 @@ def write_figures(sections: Sections) -> list[str]:
         if written != text:
             file.write_text(written, encoding="utf-8")
             changed.append(name)
+    for name, section in PICTURES.items():
+        rows = read_rows(sections, section)
+        if rows and not is_drawn(name, rows):
+            write_picture(name, rows)
+            changed.append(f"docs/images/{name}")
     return changed
 
 
@@ -109,20 +117,50 @@ def throughput(sections: Sections) -> str:
     return table(("", "ours", *WAYS), rows)
 
 
-def strategies(sections: Sections) -> str:
-    """1-NN accuracy and covering radius by picks a class, the best of each row set off."""
-    evidence = find_rows(sections, "selection/evidence", "digits")
+def methods(sections: Sections) -> str:
+    """Means over the labelled sets: accuracy by labels a class, and how well ten a class cover."""
+    evidence = read_rows(sections, "evidence/labels")
     names = list(dict.fromkeys(row[2] for row in evidence))
-    rows = []
-    for picks in dict.fromkeys(row[1] for row in evidence):
-        scores = {row[2]: row for row in evidence if row[1] == picks}
-        best = max(names, key=lambda name: mean(scores[name][4]))
-        cells = []
-        for name in names:
-            shown = f"{100 * mean(scores[name][4]):.0f}%, {mean(scores[name][6]):.2f}"
-            cells.append(f"**{shown}**" if name == best else shown)
-        rows.append([picks, *cells])
-    return table(("picks a class", *names), rows)
+    budgets = list(dict.fromkeys(row[1] for row in evidence))
+    by_name = {}
+    for name in names:
+        rows = [row for row in evidence if row[2] == name]
+        ours, fps = (
+            [mean(row[5]) for row in evidence if row[1:3] == [budgets[-1], method]]
+            for method in (name, "fps")
+        )
+        radius = fmean(own / other for own, other in zip(ours, fps, strict=True))
+        last = [row for row in rows if row[1] == budgets[-1]]
+        by_name[name] = [
+            *(100 * fmean(mean(row[3]) for row in rows if row[1] == n) for n in budgets),
+            *(100 * fmean(mean(row[4]) for row in rows if row[1] == n) for n in budgets),
+            radius,
+            100 * fmean(mean(row[6]) for row in last),
+        ]
+    columns = list(zip(*by_name.values(), strict=True))
+    best = [
+        min(column) if i == 2 * len(budgets) else max(column) for i, column in enumerate(columns)
+    ]
+    cells = []
+    for name, values in by_name.items():
+        shown = [f"{v:.2f}" if v == values[2 * len(budgets)] else f"{v:.1f}" for v in values]
+        marked = (f"**{s}**" if v == b else s for s, v, b in zip(shown, values, best, strict=True))
+        cells.append([name, *marked])
+    heads = [f"{measure}, {n}" for measure in ("1-NN", "linear") for n in budgets]
+    return table(("method", *heads, "radius", "spread"), cells)
+
+
+def burst_shares(sections: Sections) -> str:
+    """Tell the picks that a burst takes and the accuracy left, at ten labels a class."""
+    rows = [row for row in read_rows(sections, "evidence/bursts") if row[1] == "10"]
+    kinds = list(dict.fromkeys(row[0] for row in rows))
+    cells = []
+    for name in dict.fromkeys(row[2] for row in rows):
+        found = {row[0]: row for row in rows if row[2] == name}
+        spent = [f"{100 * mean(found[kind][3]):.1f}%" for kind in kinds[1:]]
+        left = [f"{100 * mean(found[kind][4]):.1f}" for kind in (kinds[0], "40%")]
+        cells.append([name, *spent, *left])
+    return table(("method", *kinds[1:], "1-NN without", "1-NN with 40%"), cells)
 
 
 def rates(sections: Sections) -> str:
@@ -149,9 +187,13 @@ def mean(cell: str) -> float:
 
 def find_rows(sections: Sections, section: str, title: str) -> Rows:
     """Find the rows with this title: none where that was not measured."""
+    return [row for row in read_rows(sections, section) if row[0] == title]
+
+
+def read_rows(sections: Sections, section: str) -> Rows:
+    """Read the rows of the table of a section, without its head."""
     lines = [line for line in sections.get(section, "").splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    return [row for row in cells if row[0] == title]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -163,6 +205,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 TABLES: dict[str, Callable[[Sections], str]] = {
     "speed": speed,
     "throughput": throughput,
-    "strategies": strategies,
+    "methods": methods,
+    "bursts": burst_shares,
     "rates": rates,
 }

@@ -56,13 +56,13 @@ def labelled_sets(*, quick: bool = False) -> dict[str, LabelledSet]:
 
 
 def with_burst(
-    X: NDArray[np.floating], y: NDArray, *, share: float, jitter: float = 1e-3
+    X: NDArray[np.floating], y: NDArray, *, share: float, jitter: float = 1e-3, seed: int = 0
 ) -> LabelledSet:
     """Add near copies of one row, until they are this share of all rows.
 
     ``jitter`` is the length of the noise beside the rows' root mean square distance to their mean.
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     row = rng.integers(len(X))
     n_copies = round(share / (1 - share) * len(X))
     noise = rng.standard_normal((n_copies, X.shape[1]))

@@ -9,6 +9,7 @@ change. A peer without pins runs in the environment of the benchmarks, in a proc
 """
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _run_peer import OUT_OF_MEMORY
 
-__all__ = ["PeerRun", "have_peer", "make_peer", "run_peer"]
+__all__ = ["PeerRun", "PeerStopped", "have_peer", "make_peer", "run_peer"]
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parent / "build" / "peers"
+# What `_run_peer.py` exits with, C++ where an allocation fails, and the system's own end of it.
+NO_MEMORY = (OUT_OF_MEMORY, -signal.SIGABRT, -signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,23 @@ class PeerRun:
     peak_memory: float  # MB of the whole process
 
 
+class PeerStopped(RuntimeError):
+    """A peer took more time or memory than there is."""
+
+
 def run_peer(
-    name: str, function: str, *, n_runs: int = 3, enough: float = 20.0, **arguments: Any
+    name: str,
+    function: str,
+    *,
+    n_runs: int = 3,
+    enough: float = 20.0,
+    limit: float | None = None,
+    **arguments: Any,
 ) -> PeerRun:
     """Run ``function`` of ``peers/NAME.py`` some times, or until ``enough`` seconds are spent.
 
-    Arrays among the arguments, and those of the result, travel as files; all else as JSON.
+    Arrays among the arguments, and those of the result, travel as files; all else as JSON. A peer
+    that runs out of memory, or longer than ``limit`` seconds, raises `PeerStopped`.
     """
     python = make_peer(name)
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +68,14 @@ def run_peer(
         Path(folder, "asked.json").write_text(json.dumps(asked), encoding="utf-8")
         # -P: a file named after the package that it imports must not stand in its way.
         command = [python, "-P", HERE / "_run_peer.py", HERE / "peers" / f"{name}.py", function]
-        subprocess.run([*map(str, command), folder], check=True)
+        try:
+            subprocess.run([*map(str, command), folder], check=True, timeout=limit)
+        except subprocess.TimeoutExpired:
+            raise PeerStopped(f"stopped after {limit:g} s") from None
+        except subprocess.CalledProcessError as error:
+            if error.returncode in NO_MEMORY:
+                raise PeerStopped("out of memory") from None
+            raise
         answer = json.loads(Path(folder, "answer.json").read_text(encoding="utf-8"))
         with np.load(Path(folder, "result.npz")) as arrays:
             result = tuple(arrays.values())

@@ -6,6 +6,7 @@ Needs numpy alone, and runs on whatever Python the peer needs.
 """
 
 import json
+import resource
 import runpy
 import sys
 from importlib.metadata import version
@@ -15,6 +16,8 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).parent))
 from _common import peak_memory, repeated
+
+OUT_OF_MEMORY = 77
 
 
 def main(script: Path, function: str, folder: Path) -> None:
@@ -26,7 +29,11 @@ def main(script: Path, function: str, folder: Path) -> None:
     def run() -> None:
         results[:] = [work(**arguments)]
 
-    times = repeated(run, asked["n_runs"], asked["enough"])
+    hold_memory()
+    try:
+        times = repeated(run, asked["n_runs"], asked["enough"])
+    except MemoryError:
+        sys.exit(OUT_OF_MEMORY)
     (result,) = results
     arrays = result if isinstance(result, tuple) else (result,)
     np.savez(folder / "result.npz", *map(np.asarray, arrays))
@@ -37,6 +44,17 @@ def main(script: Path, function: str, folder: Path) -> None:
         "peak_memory": peak_memory(),
     }
     (folder / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+def hold_memory() -> None:
+    """Let what asks for more memory than there is fail, and no other process be ended for it."""
+    try:
+        with open("/proc/meminfo") as file:  # noqa: PTH123
+            free = next(int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return
+    used = int(1e6 * peak_memory())
+    resource.setrlimit(resource.RLIMIT_DATA, (used + 1024 * free,) * 2)
 
 
 def versions(pins: Path) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""Selection beside what a user would otherwise run, and what the strategies are worth.
+"""Selection beside what a user would otherwise run: time, memory, and how good the picks are.
 
     python benchmarks/selection.py                    # everything, about twenty minutes
-    python benchmarks/selection.py --part evidence    # or speed, million, ratio, order
+    python benchmarks/selection.py --part speed       # or coverage, proof, million ...
+    python benchmarks/selection.py --part scale       # only where it is named; half an hour
     python benchmarks/selection.py --quick            # tiny sizes: that it runs, not what it shows
 
 The parts are printed as Markdown tables. The peers of "speed" and "coverage" run in environments of
@@ -15,9 +16,9 @@ from time import perf_counter
 from unittest import mock
 
 import numpy as np
-from _common import Results, at_least, at_most, peak_memory, repeated, run_parts
-from _peers import have_peer, run_peer
-from _selection_evidence import datasets, print_evidence, print_order, print_ratios
+from _common import Results, Table, at_least, at_most, peak_memory, repeated, run_parts
+from _labelled_sets import labelled_sets
+from _peers import PeerStopped, have_peer, run_peer
 
 from dinov2_sklearn import DiversitySampler, optimality_gap
 from dinov2_sklearn.neighbors import nearest, own_center_sq_distances
@@ -34,6 +35,16 @@ FARTHEST = {  # peers, and how many times as long they should take
 }
 # Peers, and rows at which each takes minutes: MaxHerding's time grows with their cube.
 COVERING = {"activeml": 5000, "apricot": 20_000, "kmedoids": 20_000}
+LIMIT = 600  # seconds that a method is given
+SCALE = [  # name, peer, function, and what it is given beside the rows
+    ("coverage", "ours", "coverage", {}),
+    ("hybrid", "ours", "hybrid", {}),
+    ("fps", "ours", "farthest", {}),
+    ("MaxHerding", "activeml", "cover", {}),
+    ("apricot", "apricot", "cover", {}),
+    ("submodlib", "submodlib", "cover", {}),
+    ("scikit-matter's farthest point", "skmatter", "farthest", {"start": 0}),
+]
 KMEANS = [  # peer, function, and what it is
     ("sklearn", "kmeans", "scikit-learn's KMeans"),
     ("sklearn", "minibatch", "scikit-learn's MiniBatchKMeans"),
@@ -134,7 +145,7 @@ def coverage(quick: bool) -> None:
 def proof(quick: bool) -> None:
     """How far greedy coverage can be from the best possible, and what proving it takes."""
     table = Results()
-    for name, X, _ in datasets(quick):
+    for name, (X, _) in labelled_sets(quick=quick).items():
         for n_picks in (50,) if quick else (50, 100, 200):
             if n_picks > len(X) // 3:
                 continue
@@ -196,16 +207,33 @@ def million(quick: bool) -> None:
     table.value(work, extra, "{:.1f}%".format, at_most(20))
 
 
-def evidence(quick: bool) -> None:
-    print_evidence(n_seeds=2 if quick else 20, quick=quick)
+def scale(quick: bool) -> None:
+    """Time and memory of ours and of peers as rows grow, each in a process of its own."""
+    print_scale((500,) if quick else (10_000, 100_000), quick)
 
 
-def ratio(quick: bool) -> None:
-    print_ratios(n_seeds=2 if quick else 20, quick=quick)
+def scale_million(quick: bool) -> None:
+    print_scale((1000,) if quick else (1_000_000,), quick)
 
 
-def order(quick: bool) -> None:
-    print_order(n_seeds=2 if quick else 20, quick=quick)
+def print_scale(sizes: tuple[int, ...], quick: bool) -> None:
+    table = Table("rows", "picks", "method", "time", "memory, GB", "spread taken away", "versions")
+    for n in sizes:
+        X = clustered(n, 32 if quick else 768, 1000, spread=1.0)
+        sample = X[:: max(1, n // 20_000)]
+        for name, peer, function, more in SCALE:
+            if quick and not have_peer(peer):
+                continue
+            row = (f"{n:,} x {X.shape[1]}", n // 100, name)
+            asked = {"X": X, "n_picks": n // 100, "n_runs": 1, "limit": LIMIT, **more}
+            try:
+                run = run_peer(peer, function, **asked)
+            except PeerStopped as stopped:
+                table.add(*row, stopped)
+                continue
+            spread = share_represented(sample, nearest(sample, X[run.result])[1])
+            memory = f"{run.peak_memory / 1000:.1f}"
+            table.add(*row, show(run.times[0]), memory, f"{spread:.4f}", run.versions)
 
 
 def describe(X: np.ndarray) -> str:
@@ -269,10 +297,9 @@ PARTS = {
     "proof": proof,
     "coverage_million": coverage_million,
     "million": million,
-    "evidence": evidence,
-    "ratio": ratio,
-    "order": order,
 }
 
+LONG_PARTS = {"scale": scale, "scale_million": scale_million}
+
 if __name__ == "__main__":
-    run_parts(__file__, __doc__, PARTS)
+    run_parts(__file__, __doc__, PARTS, LONG_PARTS)

@@ -66,11 +66,19 @@ def test_a_quick_run_prints_every_row(rows_of, part, n_rows, title):
     assert title in rows
 
 
-@pytest.mark.parametrize("part", ["selection/evidence", "selection/ratio", "selection/order"])
-def test_evidence_is_printed(lines_of, part):
-    rows = [line for line in lines_of(part) if line.startswith("| digits")]
+@pytest.mark.parametrize(
+    ("part", "n_measures"), [("labels", 5), ("bursts", 6), ("ratio", 5), ("order", 5)]
+)
+def test_evidence_is_printed(lines_of, part, n_measures):
+    rows = lines_of(f"evidence/{part}")[2:]
     assert len(rows) >= 8
-    assert all(row.count("±") == 5 for row in rows)
+    assert all(row.count("±") == n_measures for row in rows)
+
+
+def test_time_and_memory_of_ours_are_printed(lines_of):
+    rows = lines_of("selection/scale")[2:]
+    assert [row.split("|")[3].strip() for row in rows[:3]] == ["coverage", "hybrid", "fps"]
+    assert all(" s |" in row for row in rows[:3])
 
 
 def test_rounds_are_played(lines_of):
@@ -122,11 +130,11 @@ def test_a_part_that_is_run_again_replaces_its_section_only(tmp_path):
     results = tmp_path / "results.md"
     results.write_text(
         "# What was measured\n\n## Slower or larger than wished\n\nNothing.\n\n"
-        "## selection/order\n\nearlier | 1 x | ≥ 2 **missed** |\n\n"
+        "## evidence/order\n\nearlier | 1 x | ≥ 2 **missed** |\n\n"
         "## attention/speed\n\n| slow | 1.2 x | ≥ 2 **missed** | 3 s |\n",
         encoding="utf-8",
     )
-    run = bench("selection/order", "--quick", "--output", results)
+    run = bench("evidence/order", "--quick", "--output", results)
     assert run.returncode == 0, run.stderr
     text = results.read_text(encoding="utf-8")
     assert "earlier" not in text
