@@ -24,6 +24,7 @@ __all__ = ["NearNeighbors", "knn_in_cells"]
 _CELLS_PER_ROOT = 2  # cells for each unit of the square root of the number of rows
 _TRAIN_ROWS = 32  # rows of each cell that k-means sees
 _N_ITER = 5
+_LARGE_CELL = 3  # times the mean size, from which a cell is divided again
 _JUDGED = 512  # rows whose true neighbours are looked for
 # Rows kept until differences have settled the distances, beyond those asked for.
 _MARGIN = 2
@@ -93,6 +94,7 @@ def knn_in_cells(
     sample = asked.rows[judged].astype(X.dtype, copy=False)
     true, true_sq_distances = knn(X, n_found, queries=sample)
     n_probes = cells.count_probes(sample, true, recall)
+    enough = max(n_probes, cells.count_safe_probes(n_found))
     indices = np.empty((n_asked, n_found), dtype=np.intp)
     sq_distances = np.empty((n_asked, n_found))
     order = np.argsort(asked.labels, kind="stable")
@@ -100,6 +102,9 @@ def knn_in_cells(
     def search(part: slice) -> None:
         some = order[part]
         indices[some], sq_distances[some] = cells.nearest(asked, some, n_found, n_probes)
+        short = some[np.isinf(sq_distances[some, -1])]  # these cells hold too few rows
+        if len(short):
+            indices[short], sq_distances[short] = cells.nearest(asked, short, n_found, enough)
 
     for_each(search, list(gen_batches(n_asked, _CHUNK)), n_jobs)
     reached = float((sq_distances[judged] <= true_sq_distances[:, -1:]).mean())
@@ -144,10 +149,11 @@ class _Cells:
         tables = self._far(judged - self._shift)
         ranks = tables.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
         needed = np.sort(np.take_along_axis(ranks, self.labels[true], axis=1), axis=None)
-        wanted = int(needed[int(np.ceil(recall * len(needed))) - 1]) + 1
-        # However small the cells are, every row must find as many as it asked for.
-        least = np.searchsorted(np.cumsum(np.sort(np.diff(self._starts))), true.shape[1]) + 1
-        return max(wanted, int(least))
+        return int(needed[int(np.ceil(recall * len(needed))) - 1]) + 1
+
+    def count_safe_probes(self, n_found: int) -> int:
+        """Count the cells that hold as many rows as are asked for, however small they are."""
+        return int(np.searchsorted(np.cumsum(np.sort(np.diff(self._starts))), n_found)) + 1
 
     def _far(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Squared distances to all centers, but for what depends on the row alone."""
@@ -219,17 +225,36 @@ class _Cells:
 
 
 def _train(X: NDArray[np.float32], n_cells: int, n_jobs: int | None) -> NDArray[np.float32]:
-    """Centers of k-means over a sample; unlike scikit-learn's sums, these keep one order."""
+    """Centers of k-means over a sample, in which no cell is much larger than the others.
+
+    A center amid all rows gathers those that have none of their own, and is near everyone: without
+    dividing its cell again, all rows would be compared with all of that.
+    """
     draw = np.random.RandomState(0)
-    sample = X[draw.permutation(len(X))[: n_cells * _TRAIN_ROWS]]
-    centers = sample[:n_cells]
+    open_, centers = [X[draw.permutation(len(X))[: n_cells * _TRAIN_ROWS]]], []
+    while open_:
+        rows = open_.pop()
+        found, labels = _lloyd(rows, -(-len(rows) // _TRAIN_ROWS), n_jobs)
+        for cell, size in enumerate(np.bincount(labels)):
+            if _LARGE_CELL * _TRAIN_ROWS < size < 0.9 * len(rows):
+                open_.append(rows[labels == cell])
+            elif size:
+                centers.append(found[cell])
+    return np.array(centers)
+
+
+def _lloyd(
+    rows: NDArray[np.float32], n_cells: int, n_jobs: int | None
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """k-means from the first rows on; unlike scikit-learn's sums, these keep one order."""
+    centers = rows[:n_cells]
     for _ in range(_N_ITER):
-        labels = assign(sample, centers, n_jobs)
+        labels = assign(rows, centers, n_jobs)
         order = np.argsort(labels, kind="stable")
         _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
-        sums = np.add.reduceat(sample[order], starts, axis=0, dtype=np.float64)
-        centers = (sums / counts[:, None]).astype(X.dtype)
-    return centers
+        sums = np.add.reduceat(rows[order], starts, axis=0, dtype=np.float64)
+        centers = (sums / counts[:, None]).astype(rows.dtype)
+    return centers, assign(rows, centers, n_jobs)
 
 
 def _tour(centers: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -90,3 +90,10 @@ def test_queries_find_what_they_find_among_all(blobs):
     # A row that asks finds itself, as any other.
     again = knn_in_cells(blobs, 1, queries=blobs[:50])
     np.testing.assert_array_equal(again.indices[:, 0], np.arange(50))
+
+
+def test_no_cell_gathers_the_groups_that_have_no_center_of_their_own():
+    """The center amid all rows is near everyone: all would be compared with all of its cell."""
+    X, _ = make_blobs(9000, 200, centers=250, cluster_std=5.0, random_state=0)
+    sizes = np.diff(_cells._Cells(X.astype(np.float32), None)._starts)
+    assert sizes.max() < 5 * sizes.mean()
