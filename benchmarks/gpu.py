@@ -329,7 +329,7 @@ def report_files(
 ) -> None:
     """Tell how fast JPEG files become embeddings: in one process, and in several on one device."""
     small, camera = files
-    works = [(small, 1), (small, min(plan.n_processes, N_CORES)), (camera, 1)]
+    works = dict.fromkeys([(small, 1), (small, min(plan.n_processes, N_CORES)), (camera, 1)])
     columns = [f"{name}, {n} process{'es' * (n > 1)}" for name, n in works]
     report.table(f"From JPEG files, {plan.dtypes[-1]}", "model", *columns)
     for size, model in models.items():

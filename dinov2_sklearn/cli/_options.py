@@ -162,10 +162,8 @@ class Command:
 
     def add_root(self) -> None:
         """Add what paths in some files are relative to."""
-        what = (
-            "folder that relative paths in files count from, those of COCO and Label Studio that "
-        )
-        what += "are written, too; the latter need it"
+        what = "folder that relative paths in files count from, those of COCO and Label Studio "
+        what += "that are written, too; the latter need it"
         self.option("--root", Path, "DIR", what)
 
     def add_model(self, owner: str, device: Kind = str, more: str = "") -> None:

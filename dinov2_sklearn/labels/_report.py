@@ -223,8 +223,8 @@ def label_report(
         model, rows[known], codes[known], groups, testable, random_state
     )
     # Copies are right and wrong together.
-    tested = groups[testable]
-    each = np.bincount(tested, correct)[np.unique(tested)] / np.bincount(tested)[np.unique(tested)]
+    _, tested, sizes_of = np.unique(groups[testable], return_inverse=True, return_counts=True)
+    each = np.bincount(tested.reshape(-1), correct) / sizes_of
     error = float(each.std(ddof=1) / np.sqrt(len(each)))
     unlabelled = RowSubset(geometry, np.flatnonzero(codes < 0))
     return LabelReport(

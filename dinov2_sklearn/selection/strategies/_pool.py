@@ -173,8 +173,7 @@ def count_things(pool: Pool, labels: NDArray[np.intp], centers: NDArray) -> NDAr
         members = rows[group]
         sample = pool.X[draw.permutation(members)[:_SAMPLE_ROWS]]
         for frame in _burst_frames(sample, sq_size):
-            own = np.zeros(len(members), dtype=np.intp)
-            away = own_center_sq_distances(RowSubset(pool.X, members), frame[np.newaxis], own)
+            _, away = nearest(RowSubset(pool.X, members), frame[np.newaxis])
             frames = members[away <= sq_size]
             things[frames] = 1 / len(frames)
     return things
