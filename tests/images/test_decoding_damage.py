@@ -166,6 +166,7 @@ def test_sound_bytes_decode(name, tmp_path):
 @given(changes=damages())
 @example(changes=[("cut", 0.5, None)])
 @example(changes=[("set", 0.02, b"\xff\xff\xff\xff")])
+@example(changes=[("cut", 0.0, None), ("set", 0.0, b"\n")])  # shorter than what formats look at
 def test_damaged_bytes_give_an_image_or_our_error(name, action, changes, tmp_path):
     decoding = Decoding(max_pixels=10**6)  # sizes are damaged too
     path = tmp_path / "image"

@@ -1,5 +1,6 @@
 """Which formats are read, and how a file tells that it is of one."""
 
+import struct
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -102,8 +103,7 @@ def identify(path: str, file: IO[bytes]) -> str:
         raise ImageDecodeError(path, "the file is empty (0 bytes)")
     file.seek(0)
     for name in _candidates(prefix):
-        accept = Image.OPEN[name][1] if name in Image.OPEN else None
-        accepted = accept is not None and accept(prefix[:16])
+        accepted = _accepts(name, prefix[:16])
         if isinstance(accepted, str):  # how a plugin says that its library is not there
             raise ImageDecodeError(path, accepted)
         if accepted:
@@ -115,6 +115,14 @@ def identify(path: str, file: IO[bytes]) -> str:
         _register(by_name.title())
         return by_name
     raise ImageDecodeError(path, _explain_unknown(prefix))
+
+
+def _accepts(name: str, prefix: bytes) -> bool | str:
+    accept = Image.OPEN[name][1] if name in Image.OPEN else None
+    try:
+        return accept is not None and accept(prefix)
+    except (SyntaxError, IndexError, TypeError, struct.error):  # too short for it; as Pillow does
+        return False
 
 
 def _candidates(prefix: bytes) -> Iterator[str]:
