@@ -202,7 +202,7 @@ def photographs(n: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     i, j = rng.integers(len(embeddings), size=(2, n))
     mixed = embeddings[i] + rng.uniform(0.2, 0.8, (n, 1)) * (embeddings[j] - embeddings[i])
-    mixed += 0.3 * embeddings.std(axis=0) * rng.standard_normal((n, embeddings.shape[1]))
+    mixed += 0.5 * embeddings.std(axis=0) * rng.standard_normal((n, embeddings.shape[1]))
     return planted(mixed.astype(np.float32))
 
 

@@ -18,8 +18,8 @@ from PIL import Image
 # No test may reach a model hub; those about its absence say so themselves.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-# Whether a change lands depends on the change, not on what hypothesis thinks of that day; everywhere
-# else it looks further each time.
+# Whether a change lands depends on the change, not on what hypothesis thinks of that day.
+# Everywhere else it looks further each time.
 settings.register_profile("landing", derandomize=True, database=None)
 if "CI" in os.environ:
     settings.load_profile("landing")

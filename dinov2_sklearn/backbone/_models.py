@@ -119,4 +119,6 @@ OTHER_MODELS = (
     ModelInfo("google/siglip2-base-patch16-224", 768, 12, 12, 16, millions=92.9),
     ModelInfo("openai/clip-vit-base-patch16", 768, 12, 12, 16, license="MIT", millions=85.8),
     ModelInfo("google/vit-base-patch16-224-in21k", 768, 12, 12, 16, millions=86.4),
+    ModelInfo("facebook/vit-mae-base", 768, 12, 12, 16, millions=85.8),
+    ModelInfo("facebook/ijepa_vith14_1k", 1280, 32, 16, 14, license="CC-BY-NC-4.0", millions=630.8),
 )

@@ -21,7 +21,9 @@ do both dampings: the layout comes to rest where the gradient of E is 0.
 
 **The negatives.** Pushes are averaged over 32 points of the map, drawn anew for each block of some
 1,000 rows and each pass: an unbiased estimate for each row. Rows share a block by their number of
-neighbours and not by place, so that what they share in noise moves the block as a whole.
+neighbours and not by place, so that what they share in noise moves the block as a whole. Where
+there are few blocks this would not hold, and an island of rows would be kicked far away: of fewer
+than 8,192 rows more points push, and of up to 512 all.
 
 **The same bytes.** What a block becomes depends on the last pass, its number and the seed. Who
 computes it does not matter.
@@ -45,7 +47,7 @@ from ..utils import Progress
 
 __all__ = ["LONGEST_PUSH", "N_PUSHES", "SOFTENING", "default_n_epochs", "optimize_layout"]
 
-N_NEGATIVES = 32
+N_NEGATIVES, PUSHES_OF_A_PASS = 32, 2**18
 N_PUSHES = 5.0  # the weight of pushes: umap-learn draws so many negatives for each edge
 LONGEST_PUSH = 4.0
 SOFTENING = 0.001
@@ -130,11 +132,14 @@ class _Layout:
         self._forces = forces
         self._seed = seed
         self._n_rows = len(order)
+        self._n_negatives = min(self._n_rows, max(N_NEGATIVES, PUSHES_OF_A_PASS // self._n_rows))
         # Half of each row's share in the weight of a push.
-        self._masses = (graph.sum(axis=1)[order] * (N_PUSHES / N_NEGATIVES / 2)).astype(np.float32)
+        share = N_PUSHES / self._n_negatives / 2
+        self._masses = (graph.sum(axis=1)[order] * share).astype(np.float32)
         self.blocks = list(_cut(graph, order))
         self._size = max(
-            max(block.weights.size, N_NEGATIVES * block.weights.shape[1]) for block in self.blocks
+            max(len(block.weights), self._n_negatives) * block.weights.shape[1]
+            for block in self.blocks
         )
         self._of_thread = threading.local()
 
@@ -153,13 +158,18 @@ class _Layout:
         force *= block.weights
         damping = 1 / (1 + alpha * force.sum(axis=0))
         pull = _sum_along(offsets, force)
-        key = [self._seed, (epoch << 32) + number]
-        draw = np.random.Generator(np.random.Philox(key=key))
-        negatives = draw.integers(0, self._n_rows, size=(N_NEGATIVES, 1))
+        negatives = self._draw_negatives(number, epoch)
         offsets, force = self._weigh(points, negatives, own, self._forces.push)
         force *= self._masses[block.rows] + self._masses[negatives]
         push = _sum_along(offsets, force)
         moved[:, block.rows] = own + alpha * (damping * pull - np.sqrt(damping) * push)
+
+    def _draw_negatives(self, block: int, epoch: int) -> NDArray[np.intp]:
+        if self._n_negatives == self._n_rows:
+            return np.arange(self._n_rows)[:, None]
+        key = [self._seed, (epoch << 32) + block]
+        draw = np.random.Generator(np.random.Philox(key=key))
+        return draw.integers(0, self._n_rows, size=(self._n_negatives, 1))
 
     def _weigh(
         self,

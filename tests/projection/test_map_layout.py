@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -85,6 +87,19 @@ def test_far_clusters_stay_apart_and_keep_their_arrangement():
     nearest = squareform(pdist(points) + 1e-9) + 1e9 * np.eye(360)
     assert (groups[nearest.argmin(axis=1)] == groups).all()
     assert projection_report(rows, points, metric="euclidean").triplet_accuracy > 0.7
+
+
+def test_an_island_of_few_rows_is_not_kicked_away():
+    # By what all rows of a block share in noise; the kicks were as large as the map.
+    draw = np.random.default_rng(0)
+    sizes = [28, 60, 40, 30, 20, 20, 20, 16, 10, 6]
+    centers = draw.normal(size=(10, 30))
+    centers[0] *= 2
+    rows = np.repeat(centers, sizes, axis=0) + 0.3 * draw.normal(size=(250, 30))
+    make = partial(UMAPProjector, n_neighbors=100, min_dist=0.9)
+    maps = [make(random_state=seed).fit_transform(rows) for seed in range(4)]
+    extents = [np.ptp(points, axis=0).max() for points in maps]
+    assert max(extents) < 1.2 * min(extents)
 
 
 def test_a_graph_in_many_pieces_has_a_map():
