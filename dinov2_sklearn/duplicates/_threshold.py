@@ -3,12 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ..neighbors import UnitRows, exact_rows, nearest, pair_sq_distances, row_blocks
+from ..neighbors import (
+    SAME_DIRECTION,
+    UnitRows,
+    exact_rows,
+    limit_of_cosine,
+    nearest,
+    pair_sq_distances,
+    row_blocks,
+)
 
 __all__ = ["nearest_within", "similarity", "sq_limit"]
-
-# Rows that point the same way are this far apart at most when scaled in float64.
-_SAME_DIRECTION = 4 * float(np.finfo(np.float64).eps)
 
 
 def sq_limit(min_similarity: float, max_distance: float | None, metric: str) -> float:
@@ -34,7 +39,7 @@ def sq_limit(min_similarity: float, max_distance: float | None, metric: str) -> 
             "min_similarity is a cosine: it must be above -1, where every pair would be one of "
             f"near-duplicates, and at most 1. Got {min_similarity!r}."
         )
-    return 2 * (1 - float(min_similarity)) + _SAME_DIRECTION
+    return limit_of_cosine(min_similarity)
 
 
 def similarity(sq_distances: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
@@ -42,7 +47,7 @@ def similarity(sq_distances: NDArray[np.float64], metric: str) -> NDArray[np.flo
     if metric == "euclidean":
         return 0.0 - np.sqrt(sq_distances)
     # Rounding may take the cosine of equal directions a hair below 1.
-    return np.where(sq_distances <= _SAME_DIRECTION, 1.0, 1 - sq_distances / 2)
+    return np.where(sq_distances <= SAME_DIRECTION, 1.0, 1 - sq_distances / 2)
 
 
 def nearest_within(

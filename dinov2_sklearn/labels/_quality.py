@@ -18,6 +18,7 @@ from ..neighbors import (
     find_pairs,
     knn,
     knn_in_cells,
+    limit_of_cosine,
     nearest,
     to_geometry,
 )
@@ -175,7 +176,7 @@ class LabelQuality(VersionedMixin, BaseEstimator):
         return self
 
     def _copy_limit(self) -> float:
-        return max(2 * (1 - self.min_similarity), _ROUNDING)
+        return max(limit_of_cosine(self.min_similarity), _ROUNDING)
 
     def _warn_of_few(self, known: NDArray[np.intp]) -> None:
         counts = np.bincount(self._votes, minlength=len(self.classes_))

@@ -13,6 +13,7 @@ from ..neighbors import (
     check_rows,
     connected,
     find_pairs,
+    limit_of_cosine,
     nearest,
     to_geometry,
     to_metric,
@@ -185,8 +186,10 @@ def label_report(
     The accuracy is that on rows that are no copies of what was learned from. A class with a single
     label counts as missed. Where unlabelled rows are copies of labelled ones, it is higher on them.
 
-    It is taken on labelled rows. Where these were picked for being hard, as by
-    `label_uncertainty`, it is lower than on all rows; label some at random to know.
+    It is taken on labelled rows. Where these were picked for being hard, as by `label_uncertainty`,
+    it is lower than on all rows. With fewer than some five labels a class it is rough, and mostly
+    too high: labels of typical images predict each other better than the rest. Label some at
+    random to know.
 
     Examples
     --------
@@ -205,7 +208,7 @@ def label_report(
     known = np.flatnonzero(codes >= 0)
     geometry = to_geometry(rows, "cosine")
     labelled = RowSubset(geometry, known)
-    pairs = find_pairs(labelled, 2 * (1 - min_similarity) + 1e-12)
+    pairs = find_pairs(labelled, limit_of_cosine(min_similarity))
     groups = connected(len(known), pairs.first, pairs.second)
     model = default_classifier() if estimator is None else estimator
     counts = np.bincount(codes[known], minlength=len(classes))

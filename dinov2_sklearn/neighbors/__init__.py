@@ -12,7 +12,17 @@ from ._distances import (
     sq_distances_to_earlier,
 )
 from ._forest import Pairs, connected, renumber
-from ._geometry import Rows, RowSubset, UnitRows, exact_rows, row_blocks, to_geometry, to_metric
+from ._geometry import (
+    SAME_DIRECTION,
+    Rows,
+    RowSubset,
+    UnitRows,
+    exact_rows,
+    limit_of_cosine,
+    row_blocks,
+    to_geometry,
+    to_metric,
+)
 from ._join import within
 from ._pairs import find_pairs
 from ._rows import (
@@ -29,6 +39,7 @@ from ._threads import count_threads, for_each
 from ._validation import check_rows
 
 __all__ = [
+    "SAME_DIRECTION",
     "NearNeighbors",
     "Pairs",
     "RowSelectorMixin",
@@ -49,6 +60,7 @@ __all__ = [
     "for_each",
     "knn",
     "knn_in_cells",
+    "limit_of_cosine",
     "map_blocks",
     "match_rows",
     "nearest",

@@ -11,7 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
-__all__ = ["RowSubset", "Rows", "UnitRows", "exact_rows", "row_blocks", "to_geometry", "to_metric"]
+__all__ = [
+    "SAME_DIRECTION",
+    "RowSubset",
+    "Rows",
+    "UnitRows",
+    "exact_rows",
+    "limit_of_cosine",
+    "row_blocks",
+    "to_geometry",
+    "to_metric",
+]
+
+# Squared distance of rows that point the same way, at most, when they are scaled in float64.
+SAME_DIRECTION = 4 * float(np.finfo(np.float64).eps)
 
 # Elements of a temporary block: 1 MB of float32 stays in a core's cache while it is worked on. Wide
 # rows make blocks of up to 16 MB, as long as they are too few for a product of matrices.
@@ -145,6 +158,11 @@ def to_metric(sq_distances: Any, metric: str) -> Any:
         One minus the cosine, or Euclidean distances.
     """
     return np.sqrt(sq_distances) if metric == "euclidean" else sq_distances / 2
+
+
+def limit_of_cosine(cosine: float) -> float:
+    """Return the largest squared distance between geometry rows of such a cosine or more."""
+    return 2 * (1 - float(cosine)) + SAME_DIRECTION
 
 
 def row_blocks(n_rows: int, width: int) -> list[slice]:
