@@ -169,7 +169,7 @@ def peers(quick: bool) -> None:
 
     duration, _, report = fit_anew(MODELS["ours"], rows)
     add("ours", duration, report)
-    for name in ("opentsne", "pacmap"):
+    for name in ("opentsne", "pacmap", "fastumap", "umappp"):
         if quick and not have_peer(name):
             continue
         made = run_peer(name, "lay_out", X=rows, n_runs=1)
