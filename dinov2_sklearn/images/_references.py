@@ -248,12 +248,6 @@ class ImageRef:
             return self.address
         return inner + os.path.abspath(outermost) + part  # noqa: PTH100
 
-    @property
-    def is_absolute(self) -> bool:
-        """Whether it means the same from wherever a process works; an archive's name counts."""
-        _, outermost, _ = self._parts()
-        return bool(_SCHEME.match(outermost)) or os.path.isabs(outermost)  # noqa: PTH117
-
     def below(self, folder: str) -> str:
         """Return the address, which counts from a folder where it is relative."""
         inner, outermost, part = self._parts()

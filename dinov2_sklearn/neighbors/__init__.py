@@ -1,6 +1,6 @@
 """Rows and their neighbours: the geometry of a metric, and searches in blocks."""
 
-from ._cells import NearNeighbors, knn_in_cells
+from ._cells import NearNeighbors, divide_evenly, knn_in_cells, members_of
 from ._distances import (
     absolute_error,
     assign,
@@ -53,6 +53,7 @@ __all__ = [
     "connected",
     "count_threads",
     "direction_tolerance",
+    "divide_evenly",
     "exact_rows",
     "find_pairs",
     "first_directions",
@@ -63,6 +64,7 @@ __all__ = [
     "limit_of_cosine",
     "map_blocks",
     "match_rows",
+    "members_of",
     "nearest",
     "own_center_sq_distances",
     "pair_sq_distances",

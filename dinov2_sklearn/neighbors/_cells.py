@@ -9,6 +9,7 @@ References
    matching in videos. ICCV 2003.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from ._distances import assign, knn, pair_sq_distances
 from ._geometry import Rows, row_blocks
 from ._threads import for_each
 
-__all__ = ["NearNeighbors", "knn_in_cells"]
+__all__ = ["NearNeighbors", "divide_evenly", "knn_in_cells", "members_of"]
 
 _CELLS_PER_ROOT = 2  # cells for each unit of the square root of the number of rows
 _TRAIN_ROWS = 32  # rows of each cell that k-means sees
@@ -225,27 +226,63 @@ class _Cells:
 
 
 def _train(X: NDArray[np.float32], n_cells: int, n_jobs: int | None) -> NDArray[np.float32]:
-    """Centers of k-means over a sample, in which no cell is much larger than the others.
+    """Centers of k-means over a sample, in which no cell is much larger than the others."""
+    sample = X[np.random.RandomState(0).permutation(len(X))[: n_cells * _TRAIN_ROWS]]
 
-    A center amid all rows gathers those that have none of their own, and is near everyone: without
-    dividing its cell again, all rows would be compared with all of that.
+    def split(rows: NDArray[np.intp], n_parts: int) -> tuple[NDArray[np.intp], NDArray]:
+        return _lloyd(sample[rows], n_parts, n_jobs)
+
+    return divide_evenly(len(sample), _TRAIN_ROWS, _LARGE_CELL, split)[1]
+
+
+def divide_evenly(
+    n_rows: int,
+    size: int,
+    most: float,
+    split: Callable[[NDArray[np.intp], int], tuple[NDArray[np.intp], NDArray]],
+) -> tuple[list[NDArray[np.intp]], NDArray]:
+    """Divide rows into cells of some `size` rows, and those much larger than that again.
+
+    A center amid all rows gathers those that have none of their own, and is near everyone: all
+    rows would be compared with all of its cell.
+
+    Parameters
+    ----------
+    n_rows, size : int
+    most : float
+        Times its size that a cell may have.
+    split : callable
+        Divides some rows into so many parts; returns the part of each row, and their centers.
+
+    Returns
+    -------
+    cells : list of ndarray of int
+        Rows of each cell. One of rows that `split` does not part stays as large as it is.
+    centers : ndarray of shape (n_cells, d)
     """
-    draw = np.random.RandomState(0)
-    open_, centers = [X[draw.permutation(len(X))[: n_cells * _TRAIN_ROWS]]], []
+    open_, cells, centers = [np.arange(n_rows)], [], []
     while open_:
         rows = open_.pop()
-        found, labels = _lloyd(rows, -(-len(rows) // _TRAIN_ROWS), n_jobs)
-        for cell, size in enumerate(np.bincount(labels)):
-            if _LARGE_CELL * _TRAIN_ROWS < size < 0.9 * len(rows):
-                open_.append(rows[labels == cell])
-            elif size:
-                centers.append(found[cell])
-    return np.array(centers)
+        labels, found = split(rows, -(-len(rows) // size))
+        for part, center in zip(members_of(labels, len(found)), found, strict=True):
+            # Rows that are not parted are nearly equal, but for some.
+            if most * size < len(part) < 0.9 * len(rows):
+                open_.append(rows[part])
+            elif len(part):
+                cells.append(rows[part])
+                centers.append(center)
+    return cells, np.array(centers)
+
+
+def members_of(labels: NDArray, n_groups: int = 0) -> list[NDArray[np.intp]]:
+    """Rows of each group, in ascending order; of `n_groups` groups at least."""
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(labels, minlength=n_groups))[:-1])
 
 
 def _lloyd(
     rows: NDArray[np.float32], n_cells: int, n_jobs: int | None
-) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """k-means from the first rows on; unlike scikit-learn's sums, these keep one order."""
     centers = rows[:n_cells]
     for _ in range(_N_ITER):
@@ -254,7 +291,7 @@ def _lloyd(
         _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
         sums = np.add.reduceat(rows[order], starts, axis=0, dtype=np.float64)
         centers = (sums / counts[:, None]).astype(rows.dtype)
-    return centers, assign(rows, centers, n_jobs)
+    return assign(rows, centers, n_jobs), centers
 
 
 def _tour(centers: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -18,7 +18,6 @@ __all__ = [
     "dues",
     "interleave",
     "kmeans",
-    "members_of",
     "order_by_likeness",
 ]
 
@@ -113,12 +112,6 @@ def _trained_centers(
         model.fit(X[sample], sample_weight=pull)
     centers: NDArray = model.cluster_centers_
     return centers
-
-
-def members_of(labels: NDArray) -> list[NDArray]:
-    """Rows of each group, in ascending order."""
-    order = np.argsort(labels, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(labels))[:-1])
 
 
 def default_n_clusters(n_rows: int, n_picks: int) -> int:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.utils import gen_batches
 
-from ...neighbors import Rows, RowSubset, for_each, nearest
-from ._clusters import kmeans, members_of
+from ...neighbors import Rows, RowSubset, divide_evenly, for_each, nearest
+from ._clusters import kmeans
 from ._coverage import cover
 
 __all__ = ["cover_by_groups"]
@@ -107,25 +107,18 @@ def _make_cells(
     X: Rows, mass: NDArray[np.float64], random_state: np.random.RandomState
 ) -> tuple[list[NDArray[np.intp]], NDArray]:
     """Divide rows into cells of like ones, none of them much larger than the others."""
-    size = -(-len(X) // _CELLS)
-    open_, cells, centers = [np.arange(len(X))], [], []
-    while open_:
-        rows = open_.pop()
-        labels, found = kmeans(
-            RowSubset(X, rows),
-            -(-len(rows) // size),
+
+    def split(rows: NDArray[np.intp], n_parts: int) -> tuple[NDArray[np.intp], NDArray]:
+        some = RowSubset(X, rows)
+        return kmeans(
+            some,
+            n_parts,
             random_state=random_state,
             weights=mass[rows],
             train_rows=_CELL_TRAIN_ROWS,
         )
-        for some, center in zip(members_of(labels), found, strict=True):
-            # Rows that k-means does not part are nearly equal, but for some.
-            if len(some) > _LARGE_CELL * size and len(some) < 0.9 * len(rows):
-                open_.append(rows[some])
-            else:
-                cells.append(rows[some])
-                centers.append(center)
-    return cells, np.array(centers)
+
+    return divide_evenly(len(X), -(-len(X) // _CELLS), _LARGE_CELL, split)
 
 
 def _cover_groups(

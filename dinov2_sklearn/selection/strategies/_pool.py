@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import euclidean_distances
 
-from ...neighbors import Rows, RowSubset, nearest, own_center_sq_distances
-from ._clusters import TRAIN_ROWS, allocate_quotas, kmeans, members_of, order_by_likeness
+from ...neighbors import Rows, RowSubset, members_of, nearest, own_center_sq_distances
+from ._clusters import TRAIN_ROWS, allocate_quotas, kmeans, order_by_likeness
 
 __all__ = [
     "Pool",

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...neighbors import RowSubset, nearest, pair_sq_distances
+from ...neighbors import RowSubset, members_of, nearest, pair_sq_distances
 from ...utils import check_indices
-from ._clusters import allocate_quotas, default_n_clusters, interleave, members_of
+from ._clusters import allocate_quotas, default_n_clusters, interleave
 from ._coverage import Cover, cover
 from ._coverage_at_scale import cover_by_groups
 from ._farthest_point import farthest_point

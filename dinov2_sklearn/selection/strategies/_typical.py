@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import euclidean_distances
 
-from ...neighbors import RowSubset, nearest, own_center_sq_distances
-from ._clusters import default_n_clusters, interleave, members_of
+from ...neighbors import RowSubset, members_of, nearest, own_center_sq_distances
+from ._clusters import default_n_clusters, interleave
 from ._pool import Pool, cluster_rows, group_mass, spread_quotas
 
 __all__ = ["Typical", "pick_typical_rows", "representative_order"]
