@@ -127,6 +127,9 @@ def draw_sheet(
             errors.append(tile)
             tile = Image.new("RGB", tile_size, _PLACEHOLDER)
         sheet.paste(tile, (left, upper))
+        # Around it, or a picture as white as the paper could not be told from a missing one.
+        frame = left - 1, upper - 1, left + tile_size[0], upper + tile_size[1]
+        draw.rectangle(frame, outline=_PLACEHOLDER)
         below = left, upper + tile_size[1] + 4
         _write(draw, below, text, tile_size[0], _FAINT_INK, _CAPTION_SIZE)
     return sheet, errors

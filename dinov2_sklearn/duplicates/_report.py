@@ -18,6 +18,8 @@ __all__ = ["LeakReport", "SimilarityReport", "identical_images", "leaks", "simil
 
 # A gap: within a factor of distances, next to no pairs beside those on either side of it.
 _GAP_FACTOR, _GAP_SHARE, _GAP_CHANCE = 1.5, 0.02, 1e-4
+# Above this similarity, pairs are as good as equal: a gap within them tells nothing of use.
+_AS_GOOD_AS_EQUAL = 0.9999
 _N_BARS, _BAR_WIDTH = 10, 40
 
 
@@ -187,7 +189,7 @@ def _rounded_down(cosine: float) -> str:
 def _suggest(sq_distances: NDArray[np.float64], n: int, limit: float) -> float | None:
     """Find a gap in the distances at which rows join, the widest in the emptiest place."""
     distances = np.sort(np.sqrt(sq_distances))
-    start = np.maximum(distances, np.sqrt(sq_limit(1.0, None, "cosine")))
+    start = np.maximum(distances, np.sqrt(sq_limit(_AS_GOOD_AS_EQUAL, None, "cosine")))
     n_in_front = np.arange(1, len(distances) + 1)
     inside = np.searchsorted(distances, start * _GAP_FACTOR, side="right") - n_in_front
     # The next distance beyond; where there is none, rows lie beyond what was searched.

@@ -130,6 +130,7 @@ class RepresentationDisplay(SavableFigureMixin):
             import matplotlib.pyplot as plt
 
             _, ax = plt.subplots()
+            ax.locator_params(axis="x", integer=True)
         picks = np.arange(1, len(self.representation) + 1)
         options = {"label": self.estimator_name or "picks", **kwargs}
         (self.line_,) = ax.plot(picks, self.representation, **options)

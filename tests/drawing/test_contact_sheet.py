@@ -24,7 +24,7 @@ def _place(i, columns, top=GAP):
 
 def _caption(sheet, i, columns, right=TILE[0]):
     left, _, _, lower = _place(i, columns)
-    return np.asarray(sheet.crop((left, lower, left + right, lower + CAPTION)))
+    return np.asarray(sheet.crop((left, lower + 1, left + right, lower + CAPTION)))
 
 
 def _color(sheet, box):
@@ -39,8 +39,21 @@ def test_images_stand_row_by_row(pictures, title):
     assert sheet.size == (3 * (60 + GAP) + GAP, 2 * (40 + CAPTION + GAP) + top)
     assert [_color(sheet, _place(i, 3, top)) for i in range(5)] == COLORS
     assert _color(sheet, _place(5, 3, top)) == "#ffffff"
-    above = np.asarray(sheet.crop((0, 0, sheet.width, top)))
+    above = np.asarray(sheet.crop((0, 0, sheet.width, top - 1)))
     assert (above.min() < 255) == (title is not None)
+
+
+def test_a_white_picture_is_told_from_the_paper():
+    white = np.full((40, 60, 3), 255, dtype=np.uint8)
+    sheet = np.asarray(contact_sheet([white] * 2, ["", ""], columns=2, tile_size=TILE))
+    for i in range(2):
+        left, upper, right, lower = _place(i, 2)
+        inside, around = (
+            sheet[upper:lower, left:right],
+            sheet[upper - 1 : lower + 1, left - 1 : right + 1],
+        )
+        assert inside.min() == 255
+        assert (around < 255).all(axis=2).sum() == 2 * (TILE[0] + 2) + 2 * TILE[1]
 
 
 def test_few_images_make_a_narrow_sheet(pictures):

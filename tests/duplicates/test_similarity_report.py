@@ -54,6 +54,14 @@ def test_rows_that_thin_out_evenly_have_no_gap():
     assert similarity_report(draw.normal(size=(50, 64))).suggested is None
 
 
+def test_equal_rows_make_no_gap_beside_near_copies():
+    draw = np.random.default_rng(0)
+    rows = draw.normal(size=(60, 32))
+    near = rows + np.geomspace(1e-2, 1, 60)[:, np.newaxis] * draw.normal(size=(60, 32))
+    assert similarity_report(np.concatenate([rows, near])).suggested is None
+    assert similarity_report(np.concatenate([rows, near, rows[:7]])).suggested is None
+
+
 def test_it_prints_and_becomes_json():
     X = rows_and_copies(0.0)
     report = similarity_report(X)

@@ -92,7 +92,9 @@ def test_what_is_lassoed_and_named_is_what_python_reads(page, labelled, folder, 
     drag(page, whole_stage(page))
     name(page, "all the same")
     assert set(labels_of(page, folder, paths)) == {"all the same"}
+    assert page.inner_text("#labels-said") == f"{N} labelled all the same."
     page.keyboard.press("u")
+    assert page.inner_text("#labels-said") == ""  # as it is no longer so
     assert labels_of(page, folder, paths) == labelled
     # By key, and in another spelling of a name.
     page.keyboard.press("Escape")

@@ -225,6 +225,9 @@ def test_dates_are_a_scale_and_tray_and_legend_have_room(show, folder):
     assert page.locator("#legend .toggle").count() == N
     for box in ["#pictures", "#legend"]:
         assert page.locator(box).bounding_box()["height"] > (60 if box == "#pictures" else 140)
+    page.keyboard.press("w")
+    assert page.locator("#pictures").bounding_box()["height"] > 200
+    page.keyboard.press("w")
     for row, taken, day in [(33, "2024-04-03 06:30", "2023-01-06"), (7, "no value", "no value")]:
         hover(page, row)
         assert page.inner_text("#card dl").split("\n")[2:] == ["taken", taken, "day", day]

@@ -158,6 +158,7 @@ def test_display_draws_both_curves(no_window, tmp_path):
     np.testing.assert_array_equal(display.bound_line_.get_ydata(), sampler.representation_bound_)
     assert display.line_.get_color() == "red"
     assert display.line_.get_label() == "coverage"
+    assert all(tick.is_integer() for tick in display.ax_.get_xticks())
     display.save(tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 1000
     # A second one on the same axes, without a bound.

@@ -133,5 +133,5 @@ addEventListener("drop", event => {
 });
 addEventListener("storage", event => { if (event.key === place) recall() });
 addEventListener("pagehide", keep);
-on("labels", () => { fill(); clearTimeout(wait); wait = setTimeout(keep, 300) });
+on("labels", () => { say(""); fill(); clearTimeout(wait); wait = setTimeout(keep, 300) });
 fill();
