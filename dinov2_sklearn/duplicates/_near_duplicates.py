@@ -200,8 +200,9 @@ class NearDuplicates(
             )
         self._searched, self._searched_limit = self._pairs, self._limit
         self._n_fitted = len(rows)
+        self._batches = [(len(rows), scores)]
         labels = self._group(geometry, self._pairs)
-        self._describe(geometry, labels, _kept(geometry, labels, scores))
+        self._describe(geometry, labels, _kept(geometry, labels, self._batches))
         self._say(started)
         return self
 
@@ -245,7 +246,7 @@ class NearDuplicates(
         scores = self._scores(len(rows))
         geometry = to_geometry(rows, self.metric)
         labels = self._group(geometry, find_pairs(geometry, self._limit, n_jobs=self.n_jobs))
-        kept = np.sort(_kept(geometry, labels, scores))
+        kept = np.sort(_kept(geometry, labels, [(len(rows), scores)]))
         return rows_out(self, X, rows[kept], kept)
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -273,7 +274,7 @@ class NearDuplicates(
         started = perf_counter()
         batch = check_rows(X, self.metric, estimator=self, reset=False)
         scores = self._scores(len(batch))
-        n_before, n_groups = len(self._rows), self.n_groups_
+        n_before = len(self._rows)
         self._rows = np.concatenate([self._rows, batch.astype(self._rows.dtype, copy=False)])
         geometry = to_geometry(self._rows, self.metric)
         new = np.arange(n_before, len(self._rows))
@@ -288,9 +289,9 @@ class NearDuplicates(
         )
         self._searched, self._searched_limit = self._pairs, self._limit
         labels = self._join_groups(geometry, new, np.where(near, parents, -1))
-        kept_new = _kept(geometry, labels, scores, from_row=n_before)
-        founded = np.arange(len(kept_new)) >= n_groups
-        kept = np.concatenate([self.kept_indices_, kept_new[founded]])
+        latest = (len(self._rows), scores)
+        self._batches = [*self._batches, latest]
+        kept = _kept(geometry, labels, [latest], start=n_before, kept=self.kept_indices_)
         self._describe(geometry, labels, kept)
         self._say(started)
         return self
@@ -318,6 +319,11 @@ class NearDuplicates(
             If the threshold is laxer than what was searched.
         """
         check_is_fitted(self)
+        if min_similarity is not None and self.metric == "euclidean":
+            raise ValueError(
+                f"min_similarity={min_similarity!r} is for metric='cosine'. metric='euclidean' "
+                "takes max_distance."
+            )
         other = copy.copy(self)
         if min_similarity is not None:
             other.min_similarity = min_similarity
@@ -337,18 +343,14 @@ class NearDuplicates(
         geometry = to_geometry(self._rows, self.metric)
         n = self._n_fitted
         labels = other._group(geometry, pairs.where(pairs.second < n), n)
-        scores = other._scores(n)
-        kept = _kept(geometry, labels, scores)
         if n < len(self._rows):
-            other.labels_, other.n_groups_ = labels, len(kept)
+            other.labels_, other.n_groups_ = labels, int(labels.max()) + 1
             new = np.arange(n, len(self._rows))
             parents = np.full(len(new), -1, dtype=np.intp)
             later = pairs.second >= n
             parents[pairs.second[later] - n] = pairs.first[later]
             labels = other._join_groups(geometry, new, parents)
-            founded = _kept(geometry, labels, scores, from_row=n)[len(kept) :]
-            kept = np.concatenate([kept, founded])
-        other._describe(geometry, labels, kept)
+        other._describe(geometry, labels, _kept(geometry, labels, self._batches))
         return other
 
     def predict(self, X: ArrayLike) -> NDArray[np.intp]:
@@ -480,7 +482,8 @@ class NearDuplicates(
 
 
 def _threshold_text(limit: float, metric: str) -> str:
-    value = float(similarity(np.array(limit), metric))
+    # Rounded, since a limit lies a rounding error beside what was asked for.
+    value = round(float(similarity(np.array(limit), metric)), 12) + 0.0
     return (
         f"max_distance={-value:.12g}" if metric == "euclidean" else f"min_similarity={value:.12g}"
     )
@@ -496,24 +499,42 @@ def _partners(n_fitted: int, n: int, pairs: Pairs) -> tuple[NDArray, NDArray]:
 
 
 def _kept(
-    geometry: Rows, labels: NDArray, scores: str | NDArray[np.float64], from_row: int = 0
+    geometry: Rows,
+    labels: NDArray,
+    batches: list[tuple[int, str | NDArray[np.float64]]],
+    start: int = 0,
+    kept: NDArray[np.intp] | None = None,
 ) -> NDArray[np.intp]:
-    """Return the row to keep of each group, among the rows from `from_row` on; -1 without any.
+    """Return the row to keep of each group: among those of the batch that founds it.
 
-    Scores are those of the rows from `from_row` on.
+    Each of the batches says where it ends and how it keeps; groups that have a row in `kept`
+    already were founded before row `start`.
     """
-    rows = np.arange(from_row, len(labels))
+    kept = np.empty(0, dtype=np.intp) if kept is None else kept
+    for end, scores in batches:
+        rows = np.arange(start, end)
+        rows = rows[labels[rows] >= len(kept)]
+        if len(rows):
+            its = scores if isinstance(scores, str) else scores[rows - start]
+            kept = np.concatenate([kept, _kept_of(geometry, labels, rows, its)])
+        start = end
+    return kept
+
+
+def _kept_of(
+    geometry: Rows,
+    labels: NDArray,
+    rows: NDArray[np.intp],
+    scores: str | NDArray[np.float64],
+) -> NDArray[np.intp]:
+    """Return the row to keep of each group that some rows are in, whose scores are given."""
     order = np.argsort(labels[rows], kind="stable")
     members = rows[order]
-    groups, starts = np.unique(labels[members], return_index=True)
-    kept = np.full(int(labels.max()) + 1, -1, dtype=np.intp)
+    starts = np.flatnonzero(np.diff(labels[members], prepend=-1))
     if isinstance(scores, np.ndarray):
-        best = np.lexsort((members, -scores[members - from_row], labels[members]))
-        kept[groups] = members[best[starts]]
-    elif scores == "last":
-        kept[groups] = members[np.append(starts[1:], len(members)) - 1]
-    elif scores == "first":
-        kept[groups] = members[starts]
-    else:
-        kept[groups] = central_rows(geometry, members, starts)
-    return kept
+        return members[np.lexsort((members, -scores[order], labels[members]))[starts]]
+    if scores == "last":
+        return members[np.append(starts[1:], len(members)) - 1]
+    if scores == "first":
+        return members[starts]
+    return central_rows(geometry, members, starts)

@@ -1,5 +1,7 @@
 """What a user says of a threshold, in the squared distances that the searches speak of."""
 
+from numbers import Real
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,8 +26,10 @@ def sq_limit(min_similarity: float, max_distance: float | None, metric: str) -> 
                 "metric='euclidean' takes max_distance, the largest distance of two "
                 "near-duplicates. Got max_distance=None."
             )
-        if not 0 <= max_distance < np.inf:
-            raise ValueError(f"max_distance must be finite and not negative. Got {max_distance!r}.")
+        if not (isinstance(max_distance, Real) and 0 <= max_distance < np.inf):
+            raise ValueError(
+                f"max_distance must be a number, finite and not negative. Got {max_distance!r}."
+            )
         return float(max_distance) ** 2
     if metric != "cosine":
         raise ValueError(f"metric must be 'cosine' or 'euclidean'. Got {metric!r}.")
@@ -34,7 +38,7 @@ def sq_limit(min_similarity: float, max_distance: float | None, metric: str) -> 
             f"max_distance={max_distance!r} is for metric='euclidean'. metric='cosine' takes "
             "min_similarity."
         )
-    if not -1 < min_similarity <= 1:
+    if not (isinstance(min_similarity, Real) and -1 < min_similarity <= 1):
         raise ValueError(
             "min_similarity is a cosine: it must be above -1, where every pair would be one of "
             f"near-duplicates, and at most 1. Got {min_similarity!r}."

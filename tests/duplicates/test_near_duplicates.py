@@ -199,6 +199,24 @@ def test_rethreshold_after_partial_fit(linkage):
         np.testing.assert_array_equal(getattr(stricter, name), getattr(expected, name))
 
 
+@pytest.mark.parametrize("keep", ["last", "central", "scores"])
+def test_rethreshold_keeps_the_rows_that_each_batch_kept(keep):
+    X, _ = frames(n_scenes=20, n_frames=4)
+    batches = np.split(np.arange(len(X)), 4)  # of one length: no batch's scores fit another's
+    scores = np.random.default_rng(0).random(len(X))
+    searched, direct = NearDuplicates(0.8), NearDuplicates(0.999)
+    for rows in batches:
+        for estimator in (searched, direct):
+            estimator.set_params(keep=scores[rows] if keep == "scores" else keep)
+            estimator.partial_fit(X[rows])
+    np.testing.assert_array_equal(
+        searched.rethreshold(0.8).kept_indices_, searched.kept_indices_
+    )
+    np.testing.assert_array_equal(
+        searched.rethreshold(0.999).kept_indices_, direct.kept_indices_
+    )
+
+
 def test_predict_finds_the_fitted_row_that_is_copied():
     X, _ = frames()
     duplicates = NearDuplicates(0.95).fit(X)
@@ -306,6 +324,19 @@ X5 = np.random.default_rng(0).normal(size=(5, 3))
 def test_bad_input_is_named(parameters, X, message):
     with pytest.raises(ValueError, match=message):
         NearDuplicates(**parameters).fit(X)
+
+
+def test_what_rethreshold_cannot_take_is_named():
+    cosine, euclidean = NearDuplicates(0.9), NearDuplicates(metric="euclidean", max_distance=1.0)
+    with pytest.raises(ValueError, match="at most 1. Got '0.95'"):
+        cosine.fit(X5).rethreshold("0.95")
+    with pytest.raises(ValueError, match="min_similarity=0.95 is for metric='cosine'"):
+        euclidean.fit(X5).rethreshold(0.95)
+
+
+def test_a_threshold_is_told_as_it_was_given():
+    with pytest.warns(UserWarning, match="one group at min_similarity=0: "):
+        NearDuplicates(0).fit(np.random.default_rng(0).random((20, 3)))
 
 
 def test_one_row_and_equal_rows_are_groups():
