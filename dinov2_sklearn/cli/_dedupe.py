@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._options import Command, Commands, check_output, given, show_progress
-from ._report import Report, load, write_csv
+from ._report import Report, after_writing, load, write_csv
 from ._sheet import add_sheet, check_sheet, write_sheet
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def _run(arguments: argparse.Namespace) -> Report:
                 f"{str(arguments.against)!r} holds embeddings of {there.model_name}, and "
                 f"{str(arguments.embeddings)!r} of {model_name}: they cannot be compared."
             )
+        skipped = [*skipped, *there.skipped]  # whose copies cannot be told
         known = leaks(there.rows, rows, duplicates.min_similarity)
         n_known = len(known.test_indices)
         for row, other, value in zip(
@@ -89,13 +90,15 @@ def _run(arguments: argparse.Namespace) -> Report:
     if arguments.copy_kept_to is not None:
         from ..selection import copy_images
 
-        data["copies"] = copy_images(kept, arguments.copy_kept_to)
+        with after_writing(arguments.output, "the kept images could not all be gathered"):
+            data["copies"] = copy_images(kept, arguments.copy_kept_to)
         text += f"\n{arguments.copy_kept_to}: the kept images"
     if arguments.contact_sheet is not None:
         data["contact_sheet"] = str(arguments.contact_sheet)
         shown = [paths[row] for row in _of_largest_groups(duplicates)]
         what = "images of the largest groups, the kept one of each first"
-        skipped = [*skipped, *write_sheet(arguments, shown, what, paths)]
+        with after_writing(arguments.output, "the contact sheet could not be written"):
+            skipped = [*skipped, *write_sheet(arguments, shown, what, paths)]
         text += f"\n{arguments.contact_sheet}: how they look"
     return Report(text, data, skipped)
 

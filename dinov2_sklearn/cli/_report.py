@@ -3,7 +3,8 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Loaded", "Report", "all_skipped", "leave_out", "load", "write_csv"]
+__all__ = ["Loaded", "Report", "after_writing", "all_skipped", "leave_out", "load", "write_csv"]
 
 _BLOCK = 65_536
 _SHOWN = 20
@@ -82,6 +83,15 @@ def write_csv(file: Path, columns: Sequence[str], lines: Iterable[Sequence[objec
     table.writerows(lines)
     with atomic_write(file) as stream:
         stream.write(text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+@contextmanager
+def after_writing(file: Path, failure: str) -> Iterator[None]:
+    """Say of what fails after a file was written that it is there."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise OSError(f"{str(file)!r} is written, but {failure}: {error}") from error
 
 
 @dataclass

@@ -1,14 +1,12 @@
 """``dinov2-sklearn select``."""
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from ._options import Command, Commands, check_output, count, count_or_share, distance, given, share
-from ._report import Report, load
+from ._report import Report, after_writing, load
 from ._sheet import add_sheet, check_sheet, write_sheet
 
 if TYPE_CHECKING:
@@ -148,13 +146,13 @@ def _run(arguments: argparse.Namespace) -> Report:
         proof = f"proven within {gap:.1%} of" if gap is not None else "with no proof of how near to"
         text += f";\n{proof} the least cost that {n_labelled:,} images can have"
     if arguments.copy_to is not None:
-        with _after_selection(arguments, "images could not all be gathered"):
+        with after_writing(arguments.output, "the images could not all be gathered"):
             data["copies"] = copy_images(picked, arguments.copy_to, mode=arguments.copy_mode)
         text += f"\n{arguments.copy_to}: the images"
     if arguments.contact_sheet is not None:
         data["contact_sheet"] = str(arguments.contact_sheet)
         title = f"{len(picked)} picks, in order" if len(picked) > 1 else "1 pick"
-        with _after_selection(arguments, "contact sheet could not be written"):
+        with after_writing(arguments.output, "the contact sheet could not be written"):
             skipped = [*skipped, *write_sheet(arguments, picked, title, images)]
         text += f"\n{arguments.contact_sheet}: how they look"
     return Report(text, data, skipped)
@@ -266,17 +264,6 @@ def _one_of_each(
     kept[preselected] = True
     places = np.cumsum(kept) - 1
     return np.flatnonzero(kept).tolist(), places[preselected].tolist()
-
-
-@contextmanager
-def _after_selection(arguments: argparse.Namespace, failure: str) -> Iterator[None]:
-    """Say of what fails afterwards that the selection is there."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"The selection is in {str(arguments.output)!r}, but its {failure}: {error}"
-        ) from error
 
 
 def _preselected(arguments: argparse.Namespace, paths: list[str]) -> list[int]:

@@ -56,6 +56,10 @@ def desk(tmp_path, monkeypatch):
         ("dedupe --embeddings good.npz --output a.txt", "must end in .csv"),
         ("dedupe --embeddings good.npz --output a.csv --min-similarity 1.5", "at most 1.*1.5"),
         ("dedupe --embeddings good.npz --output a.csv --against no.npz", "no.npz"),
+        (
+            "dedupe --embeddings good.npz --output a.csv --copy-kept-to to",
+            "'a.csv' is written, but the kept images could not.*No such file",
+        ),
         ("select --embeddings good.npz --output a.csv --n 2 --dedupe 2", "at most 1.*2.0"),
         ("extract --input folder --output a.npz", "No images in the folder"),
         ("extract --input empty.txt --output a.npz", "empty.txt"),
@@ -162,7 +166,7 @@ def test_a_contact_sheet_replaces_no_image(desk, capsys):
     for more, why in (("", "exists"), (" --force", "is one of the images")):
         assert main((line + more).split()) == 1
         message = capsys.readouterr().err
-        assert "selection is in 'all.csv', but its contact sheet could not be written" in message
+        assert "'all.csv' is written, but the contact sheet could not be written" in message
         assert why in message
     assert Path("3.jpg").read_bytes() == before
 
@@ -310,6 +314,11 @@ def test_rows_without_numbers_are_left_out_and_told(desk, capsys):
     assert sorted(names, key=lambda name: int(name[:-4])) == [
         f"{i}.jpg" for i in range(20) if i not in (1, 3)
     ]
+
+
+def test_dedupe_tells_what_it_cannot_compare_with(desk, capsys):
+    assert main("dedupe --embeddings good.npz --output a.csv --against gap.npz".split()) == 3
+    assert "3.jpg: its embedding has no numbers" in capsys.readouterr().err
 
 
 def test_row_numbers_are_those_of_the_file(desk):
