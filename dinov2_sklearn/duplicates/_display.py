@@ -1,6 +1,7 @@
 """Near-duplicates to look at: groups, and pairs around the threshold."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ..drawing import SavableFigureMixin, contact_sheet
+from ..images import check_images
 from ._near_duplicates import NearDuplicates
 
 __all__ = ["NearDuplicatesDisplay"]
@@ -114,6 +116,7 @@ class NearDuplicatesDisplay(SavableFigureMixin):
             If there is not one image a row, or `order` is none of the two.
         """
         check_is_fitted(estimator)
+        images = check_images(images, estimator_name=cls.__name__)
         if len(images) != len(estimator.labels_):
             raise ValueError(
                 f"{len(images)} images were given for {len(estimator.labels_)} fitted rows."
@@ -164,6 +167,8 @@ class NearDuplicatesDisplay(SavableFigureMixin):
         """
         if kind not in ("groups", "pairs"):
             raise ValueError(f"kind must be 'groups' or 'pairs'. Got {kind!r}.")
+        if not (isinstance(columns, Integral) and columns >= 1):
+            raise ValueError(f"columns must be a whole number of 1 or more. Got {columns!r}.")
         lines = self._group_lines(columns) if kind == "groups" else self._pair_lines()
         if not lines:
             raise ValueError(f"There are no {kind} of near-duplicates to show.")

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..images import ImageRef
 from ..neighbors import check_rows, connected, find_pairs, to_geometry
+from ..utils import check_same_columns
 from ._groups import nearest_partners
 from ._threshold import nearest_within, similarity, sq_limit
 
@@ -135,7 +136,8 @@ def similarity_report(
     Notes
     -----
     The suggested threshold lies where next to no pairs of a minimum spanning forest are, within
-    a factor of 1.5 of distances.
+    a factor of 1.5 of distances. A gap that tells only identical images from all others counts
+    where there is no other.
 
     Examples
     --------
@@ -149,6 +151,7 @@ def similarity_report(
     >>> report.suggested
     0.95...
     """
+    thresholds = tuple(np.atleast_1d(thresholds).tolist())
     limits = [sq_limit(threshold, None, "cosine") for threshold in thresholds]
     limit = sq_limit(lowest, None, "cosine")
     for threshold, its in zip(thresholds, limits, strict=True):
@@ -189,7 +192,8 @@ def _rounded_down(cosine: float) -> str:
 def _suggest(sq_distances: NDArray[np.float64], n: int, limit: float) -> float | None:
     """Find a gap in the distances at which rows join, the widest in the emptiest place."""
     distances = np.sort(np.sqrt(sq_distances))
-    start = np.maximum(distances, np.sqrt(sq_limit(_AS_GOOD_AS_EQUAL, None, "cosine")))
+    equal = np.sqrt(sq_limit(_AS_GOOD_AS_EQUAL, None, "cosine"))
+    start = np.maximum(distances, equal)
     n_in_front = np.arange(1, len(distances) + 1)
     inside = np.searchsorted(distances, start * _GAP_FACTOR, side="right") - n_in_front
     # The next distance beyond; where there is none, rows lie beyond what was searched.
@@ -201,7 +205,9 @@ def _suggest(sq_distances: NDArray[np.float64], n: int, limit: float) -> float |
     usable = few & (n_behind > 0) & (after >= start * _GAP_FACTOR) & (chance < _GAP_CHANCE)
     if not usable.any():
         return None
-    at = int(np.argmax(np.where(usable, after / start, 0)))
+    # Behind equal rows the gap is often the widest, and would leave out all copies that differ.
+    differ = usable & (distances > equal)
+    at = int(np.argmax(np.where(differ if differ.any() else usable, after / start, 0)))
     return float(1 - start[at] * after[at] / 2)
 
 
@@ -288,8 +294,8 @@ def leaks(
     Raises
     ------
     ValueError
-        If the two sides have other features, a row cannot be compared, or the threshold makes no
-        sense.
+        If the two sides have other features, or data frames with their columns in another order,
+        a row cannot be compared, or the threshold makes no sense.
 
     See Also
     --------
@@ -310,6 +316,7 @@ def leaks(
     the nearest: test row 0 and training row 0, similarity 0.9988
     """
     limit = sq_limit(min_similarity, max_distance, metric)
+    check_same_columns(X_train, X_test)
     train, test = check_rows(X_train, metric), check_rows(X_test, metric)
     if train.shape[1] != test.shape[1]:
         raise ValueError(
@@ -366,6 +373,7 @@ def identical_images(
     ...     identical_images(files)
     array([-1, -1,  0])
     """
+    images = list(images)  # what a pandas Series holds at a number depends on its index
     groups = np.zeros(len(images), dtype=np.intp) if labels is None else np.asarray(labels)
     if groups.shape != (len(images),):
         raise ValueError(

@@ -15,7 +15,7 @@ from ._values import check_indices, check_int, refuse_paths
 from ._warnings import warn
 
 if TYPE_CHECKING:
-    from ._sklearn import Interval, StrOptions, fit_context, rows_out
+    from ._sklearn import Interval, StrOptions, check_same_columns, fit_context, rows_out
     from ._versioned import PickleVersionWarning, VersionedMixin
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "atomic_write",
     "check_indices",
     "check_int",
+    "check_same_columns",
     "encode_labels",
     "fit_context",
     "from_local_storage",
@@ -40,7 +41,9 @@ __all__ = [
 ]
 
 _LAZY = {
-    **dict.fromkeys(("Interval", "StrOptions", "fit_context", "rows_out"), "._sklearn"),
+    **dict.fromkeys(
+        ("Interval", "StrOptions", "check_same_columns", "fit_context", "rows_out"), "._sklearn"
+    ),
     **dict.fromkeys(("PickleVersionWarning", "VersionedMixin"), "._versioned"),
 }
 

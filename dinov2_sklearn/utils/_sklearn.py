@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.validation import _get_feature_names
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -20,7 +21,24 @@ except ImportError:  # before scikit-learn 1.9
         """Nothing: estimators have no ``set_callbacks`` yet."""
 
 
-__all__ = ["CallbackSupportMixin", "Interval", "StrOptions", "fit_context", "rows_out"]
+__all__ = [
+    "CallbackSupportMixin",
+    "Interval",
+    "StrOptions",
+    "check_same_columns",
+    "fit_context",
+    "rows_out",
+]
+
+
+def check_same_columns(one: Any, other: Any) -> None:
+    """Refuse two data frames whose columns are others, or in another order."""
+    names, theirs = _get_feature_names(one), _get_feature_names(other)
+    if names is not None and theirs is not None and not np.array_equal(names, theirs):
+        raise ValueError(
+            f"The two data frames have other columns, or in another order: {', '.join(names[:5])}, "
+            f"... and {', '.join(theirs[:5])}, .... Choose the same ones of both."
+        )
 
 
 def rows_out(estimator: Any, X: Any, rows: NDArray, indices: NDArray[np.intp]) -> Any:

@@ -1,5 +1,6 @@
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 from dinov2_sklearn import NearDuplicates, NearDuplicatesDisplay
@@ -50,6 +51,12 @@ def test_plot_draws_into_given_or_new_axes(kind, tmp_path):
     assert (tmp_path / "sheet.png").stat().st_size > 1000
 
 
+def test_images_of_a_series_are_taken_by_their_places():
+    paths = pd.Series([f"{i}.jpg" for i in range(len(X))], index=range(len(X))[::-1])
+    display = NearDuplicatesDisplay.from_estimator(NearDuplicates(0.95).fit(X), paths)
+    assert list(display.images) == paths.tolist()
+
+
 def test_what_cannot_be_shown_is_said():
     duplicates = NearDuplicates(0.95).fit(X)
     with pytest.raises(ValueError, match="2 images were given for 7 fitted rows"):
@@ -62,3 +69,5 @@ def test_what_cannot_be_shown_is_said():
         display.plot()
     with pytest.raises(ValueError, match="kind must be"):
         display.plot("rows")
+    with pytest.raises(ValueError, match=r"columns must be a whole number of 1 or more\. Got 0"):
+        display.plot(columns=0)

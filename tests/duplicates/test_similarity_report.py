@@ -2,6 +2,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dinov2_sklearn import NearDuplicates, leaks, similarity_report
@@ -44,6 +45,12 @@ def test_a_gap_suggests_a_threshold_that_tells_copies_apart(noise):
     )
 
 
+def test_identical_images_do_not_hide_the_gap_behind_near_copies():
+    X = np.concatenate([rows_and_copies(0.2), rows_and_copies(0.0)[:20]])
+    suggested = similarity_report(X).suggested
+    assert NearDuplicates(suggested).fit(X).n_groups_ == 300
+
+
 def test_rows_that_thin_out_evenly_have_no_gap():
     draw = np.random.default_rng(0)
     turn = np.linspace(0, 1, 400) ** 2
@@ -75,8 +82,9 @@ def test_it_prints_and_becomes_json():
 def test_thresholds_that_were_not_searched_are_refused():
     with pytest.raises(ValueError, match=r"holds 0\.7, which is below lowest=0\.8"):
         similarity_report(np.eye(3), thresholds=(0.7,))
-    with pytest.raises(ValueError, match="at most 1"):
-        similarity_report(np.eye(3), thresholds=(1.5,))
+    for bad in (1.5, "0.9"):
+        with pytest.raises(ValueError, match=f"at most 1. Got {bad!r}"):
+            similarity_report(np.eye(3), thresholds=bad)
 
 
 def test_leaks_names_the_nearest_training_row():
@@ -88,6 +96,13 @@ def test_leaks_names_the_nearest_training_row():
     assert (report.similarity[:10] == 1).all()
     assert "110 of 110 test rows (100.0%)" in str(report)
     assert json.loads(json.dumps(report.to_dict()))["n_train"] == 300
+
+
+def test_leaks_refuses_frames_whose_columns_are_in_another_order():
+    frame = pd.DataFrame(rows_and_copies(0.0)).rename(columns=str)
+    assert leaks(frame, frame).share == 1
+    with pytest.raises(ValueError, match="in another order: 0, 1"):
+        leaks(frame, frame[frame.columns[::-1]])
 
 
 def test_nothing_leaks_from_other_rows():
