@@ -317,7 +317,8 @@ def test_rows_without_numbers_are_left_out_and_told(desk, capsys):
 
 
 def test_dedupe_tells_what_it_cannot_compare_with(desk, capsys):
-    assert main("dedupe --embeddings good.npz --output a.csv --against gap.npz".split()) == 3
+    line = "dedupe --embeddings good.npz --output a.csv --against gap.npz"
+    assert main(line.split()) == 3
     assert "3.jpg: its embedding has no numbers" in capsys.readouterr().err
 
 

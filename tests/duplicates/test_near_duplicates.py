@@ -209,12 +209,8 @@ def test_rethreshold_keeps_the_rows_that_each_batch_kept(keep):
         for estimator in (searched, direct):
             estimator.set_params(keep=scores[rows] if keep == "scores" else keep)
             estimator.partial_fit(X[rows])
-    np.testing.assert_array_equal(
-        searched.rethreshold(0.8).kept_indices_, searched.kept_indices_
-    )
-    np.testing.assert_array_equal(
-        searched.rethreshold(0.999).kept_indices_, direct.kept_indices_
-    )
+    np.testing.assert_array_equal(searched.rethreshold(0.8).kept_indices_, searched.kept_indices_)
+    np.testing.assert_array_equal(searched.rethreshold(0.999).kept_indices_, direct.kept_indices_)
 
 
 def test_predict_finds_the_fitted_row_that_is_copied():
