@@ -1,7 +1,6 @@
 """Near-duplicates to look at: groups, and pairs around the threshold."""
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -10,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..drawing import SavableFigureMixin, contact_sheet
 from ..images import check_images
+from ..utils import check_int
 from ._near_duplicates import NearDuplicates
 
 __all__ = ["NearDuplicatesDisplay"]
@@ -167,8 +167,7 @@ class NearDuplicatesDisplay(SavableFigureMixin):
         """
         if kind not in ("groups", "pairs"):
             raise ValueError(f"kind must be 'groups' or 'pairs'. Got {kind!r}.")
-        if not (isinstance(columns, Integral) and columns >= 1):
-            raise ValueError(f"columns must be a whole number of 1 or more. Got {columns!r}.")
+        check_int("columns", columns)
         lines = self._group_lines(columns) if kind == "groups" else self._pair_lines()
         if not lines:
             raise ValueError(f"There are no {kind} of near-duplicates to show.")

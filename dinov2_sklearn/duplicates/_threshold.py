@@ -1,6 +1,7 @@
 """What a user says of a threshold, in the squared distances that the searches speak of."""
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from ..neighbors import (
 __all__ = ["nearest_within", "similarity", "sq_limit"]
 
 
-def sq_limit(min_similarity: float, max_distance: float | None, metric: str) -> float:
+def sq_limit(min_similarity: Any, max_distance: Any, metric: str) -> float:
     """Return the largest squared distance of a pair of near-duplicates."""
     if metric == "euclidean":
         if max_distance is None:

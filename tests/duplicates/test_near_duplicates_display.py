@@ -69,5 +69,5 @@ def test_what_cannot_be_shown_is_said():
         display.plot()
     with pytest.raises(ValueError, match="kind must be"):
         display.plot("rows")
-    with pytest.raises(ValueError, match=r"columns must be a whole number of 1 or more\. Got 0"):
+    with pytest.raises(ValueError, match="columns must be an int of at least 1, got 0"):
         display.plot(columns=0)
