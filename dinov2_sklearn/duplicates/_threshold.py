@@ -27,7 +27,7 @@ def sq_limit(min_similarity: Any, max_distance: Any, metric: str) -> float:
                 "metric='euclidean' takes max_distance, the largest distance of two "
                 "near-duplicates. Got max_distance=None."
             )
-        if not (isinstance(max_distance, Real) and 0 <= max_distance < np.inf):
+        if not (isinstance(max_distance, Real) and 0 <= float(max_distance) < np.inf):
             raise ValueError(
                 f"max_distance must be a number, finite and not negative. Got {max_distance!r}."
             )
@@ -39,12 +39,12 @@ def sq_limit(min_similarity: Any, max_distance: Any, metric: str) -> float:
             f"max_distance={max_distance!r} is for metric='euclidean'. metric='cosine' takes "
             "min_similarity."
         )
-    if not (isinstance(min_similarity, Real) and -1 < min_similarity <= 1):
+    if not (isinstance(min_similarity, Real) and -1 < float(min_similarity) <= 1):
         raise ValueError(
             "min_similarity is a cosine: it must be above -1, where every pair would be one of "
             f"near-duplicates, and at most 1. Got {min_similarity!r}."
         )
-    return limit_of_cosine(min_similarity)
+    return limit_of_cosine(float(min_similarity))
 
 
 def similarity(sq_distances: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
