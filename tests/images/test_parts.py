@@ -210,6 +210,7 @@ def write_json(name, contents):
     return name
 
 
+@pytest.mark.filterwarnings("ignore:In 1 of 2 pictures the detector failed:UserWarning")
 def test_boxes_of_megadetector(noise):
     file = write_json(
         "detections.json",
@@ -228,14 +229,15 @@ def test_boxes_of_megadetector(noise):
             ],
         },
     )
-    boxes = list_boxes(file)
+    with pytest.warns(UserWarning, match=r"they have no boxes. The first is 'b.png' \(unreadable"):
+        boxes = list_boxes(file)
     assert [*boxes] == ["a.png#xywh=percent:25,50,50,25", "a.png#xywh=percent:0,0,50,50"]
     assert boxes.columns["label"].tolist() == ["animal", "person"]
     assert boxes.columns["confidence"].tolist() == [0.9, 0.3]
     assert boxes.columns["picture"].tolist() == ["a.png", "a.png"]
     assert np.array_equal(decoded(boxes[0]), noise[20:30, 15:45])
     assert [*list_boxes(file, min_confidence=0.5)] == [boxes[0]]
-    assert [*list_boxes(file, categories=["person"])] == [boxes[1]]
+    assert [*list_boxes(file, categories="person")] == [boxes[1]]
     assert list_boxes(file, square=True)[0] == "a.png#xywh=15,10,30,30"
     assert list_boxes(file, padding=0.1)[0] == "a.png#xywh=percent:20,47.5,60,30"
     with pytest.raises(ValueError, match="categories has 'dog'; the boxes' are 'animal', 'person'"):
@@ -258,6 +260,14 @@ def test_boxes_of_coco_that_leave_their_pictures_are_clipped_and_told(noise):
         boxes = list_boxes(write_json("coco.json", contents))
     assert [*boxes] == ["a.png#xywh=10,10,20,15", "a.png#xywh=50,30,10,10"]
     assert boxes.columns["label"].tolist() == ["cat", "cat"]
+    outline = {"id": 9, "image_id": 7, "segmentation": [[1, 1, 5, 1, 5, 5]]}
+    contents["annotations"] = [annotations[0] | {"category_id": 4}, outline]
+    with pytest.warns(UserWarning, match="1 of 2 annotations have no box"):
+        boxes = list_boxes(write_json("coco.json", contents))
+    assert boxes.columns["label"].tolist() == ["4"]
+    contents["annotations"] = [annotations[0] | {"score": "high"}]
+    with pytest.raises(ValueError, match="'a.png' has the confidence 'high', which is no number"):
+        list_boxes(write_json("coco.json", contents))
     contents["annotations"] = [{"id": 1, "image_id": 8, "bbox": inside}]
     with pytest.raises(ValueError, match="of the image 8, which the COCO file does not list"):
         list_boxes(write_json("coco.json", contents))
@@ -276,9 +286,12 @@ def test_boxes_of_yolo_lie_beside_pictures_or_in_labels(noise, tmp_path):
         boxes = list_boxes(labels)
         assert [*boxes] == [f"{Path(pictures, 'p.JPG')}#xywh=percent:25,25,50,50"]
         assert boxes.columns["label"].tolist() == ["cat"]
-    Path("flat/p.txt").write_text("0 0.5 0.5\n")
-    with pytest.raises(ValueError, match="Line 1 of .* is no box of YOLO"):
-        list_boxes("flat")
+    others = list_boxes("set/labels", images="flat")
+    assert [*others] == ["flat/p.JPG#xywh=percent:25,25,50,50"]
+    for line in ("0 0.5 0.5", "-1 0.5 0.5 1 1", "nan 0.5 0.5 1 1", "0 nan 0.5 1 1"):
+        Path("flat/p.txt").write_text(line)
+        with pytest.raises(ValueError, match="Line 1 of .* is no box of YOLO"):
+            list_boxes("flat")
     Path("flat/q.txt").write_text("0 0.5 0.5 1 1\n")
     Path("flat/p.txt").unlink()
     with pytest.raises(FileNotFoundError, match="no picture for 'flat/q.txt'"):
@@ -299,8 +312,15 @@ def test_boxes_of_tables_keep_their_columns(noise):
     assert [*frame.columns] == ["image_path", "site", "picture"]
     with pytest.raises(ValueError, match="no column 'width'"):
         list_boxes(table.drop(columns="width"))
-    with pytest.raises(ValueError, match="four numbers"):
+    with pytest.raises(ValueError, match="no box in 'a.png': it has four numbers"):
         list_boxes(table.assign(x=[float("nan")]))
+    with pytest.raises(ValueError, match="Row 0 of the boxes names no picture, but None"):
+        list_boxes(table.assign(image_path=[None]))
+    with pytest.raises(TypeError, match="got an object of type list"):
+        list_boxes(["a.png"])
+    for padding in (-1, float("nan")):
+        with pytest.raises(ValueError, match=f"padding must be finite.*{padding}"):
+            list_boxes(table, padding=padding)
 
 
 @pytest.mark.parametrize("contents", ["{}", "[1]", '{"images": [{"name": 1}]}', "no json"])
@@ -390,6 +410,13 @@ def test_a_web_data_set_gives_its_rows(noise):
         add(archive, "000.png", Path("a.png").read_bytes())
     with pytest.raises(ValueError, match="1 names twice, the first '000.png'"):
         list_rows("shard.tar")
+    with tarfile.open("bad.tar", "w") as archive:
+        add(archive, "0.png", Path("a.png").read_bytes())
+        add(archive, "0.json", b"{")
+    with pytest.raises(ValueError, match="'0.json', beside 'tar://0.png::bad.tar', is no JSON"):
+        list_rows("bad.tar")
+    with pytest.raises(FileNotFoundError, match="no file, folder or glob match at 'gone.tar'"):
+        list_rows("gone.tar")
 
 
 def test_a_data_set_of_hugging_face_is_read_row_by_row(noise):

@@ -38,7 +38,7 @@ def list_boxes(
     min_confidence: float = 0.2,
     padding: float = 0.0,
     square: bool = False,
-    categories: Collection[str] | None = None,
+    categories: str | Collection[str] | None = None,
     image_col: str = "image_path",
     storage_options: Mapping[str, Any] | None = None,
 ) -> ImageTable:
@@ -59,7 +59,8 @@ def list_boxes(
         - a ``.csv``, or a data frame, with the columns ``x``, ``y``, ``width`` and ``height`` in
           pixels; a column ``confidence`` and any other come along.
     images : path-like, default=None
-        Folder that the pictures' names count from. None is the source's own folder.
+        Folder that the pictures' names count from; with a folder of YOLO's, that of the pictures.
+        None is the source's own folder.
     min_confidence : float, default=0.2
         Boxes of less are left out; those that have no confidence are not.
     padding : float, default=0.0
@@ -67,7 +68,7 @@ def list_boxes(
     square : bool, default=False
         Whether the shorter edge is lengthened to the longer, as far as the picture reaches. Where
         nothing tells a picture's size, its header is read.
-    categories : collection of str, default=None
+    categories : str or collection of str, default=None
         Only boxes of these.
     image_col : str, default="image_path"
         The column of paths in a table.
@@ -91,7 +92,7 @@ def list_boxes(
     -----
     UserWarning
         Of boxes that leave their pictures: they are clipped, and those wholly outside or of no area
-        left out.
+        left out. Of annotations without a box, and of pictures in which the detector failed.
         Where nothing tells a picture's size, this is found out when it is decoded.
 
     See Also
@@ -113,27 +114,28 @@ def list_boxes(
     >>> Path(boxes[0]).name, boxes.columns["label"][0]
     ('a.jpg#xywh=percent:25,50,50,25', 'animal')
     """
-    if padding < 0:
-        raise ValueError(f"padding must be 0 or more, got {padding!r}.")
-    found = list(_read(source, image_col))
+    if not 0 <= padding < math.inf:
+        raise ValueError(f"padding must be finite, and 0 or more, got {padding!r}.")
+    if math.isnan(min_confidence):
+        raise ValueError(f"min_confidence must be a number, got {min_confidence!r}.")
+    found = list(_read(source, image_col, images))
     if categories is not None:
+        categories = [categories] if isinstance(categories, str) else list(categories)
         known = {box.details.get("label") for box in found}
-        unknown = sorted(set(categories) - known)
+        unknown = [category for category in categories if category not in known]
         if unknown:
+            named = sorted(repr(label) for label in known if not is_missing(label))
             raise ValueError(
-                f"categories has {unknown[0]!r}; the boxes' are "
-                f"{', '.join(map(repr, sorted(filter(None, known)))) or 'none'}."
+                f"categories has {unknown[0]!r}; the boxes' are {', '.join(named) or 'none'}."
             )
-    root = _root(source) if images is None else os.fspath(images)
+    root = _root(source, images)
     size_of = cache(partial(_size, storage_options=storage_options))
     paths, chosen = [], []
     n_clipped = n_outside = n_empty = 0
     for box in found:
-        confidence = box.details.get("confidence")
-        confidence = None if is_missing(confidence) or confidence == "" else confidence
         if categories is not None and box.details.get("label") not in categories:
             continue
-        if confidence is not None and float(confidence) < min_confidence:
+        if _confidence(box) < min_confidence:
             continue
         picture = ImageRef(box.image).below(root) if root else box.image
         size = box.size
@@ -163,16 +165,32 @@ def list_boxes(
     return ImageTable(paths, as_columns(chosen))
 
 
-def _read(source: Any, image_col: str) -> Iterator[_Box]:
+def _confidence(box: _Box) -> float:
+    """Return how sure the detector was, infinity where nothing says it."""
+    value: Any = box.details.get("confidence")
+    try:
+        return math.inf if is_missing(value) or value == "" else float(value)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"A box of {box.image!r} has the confidence {value!r}, which is no number."
+        ) from None
+
+
+def _read(source: Any, image_col: str, images: str | os.PathLike[str] | None) -> Iterator[_Box]:
     if isinstance(source, ImageTable) or is_frame(source):
         table: Any = source
         if isinstance(source, ImageTable):
             table = {image_col: source.paths, **source.columns}
         names = list(getattr(table, "columns", table))
         return _from_columns({name: list(table[name]) for name in names}, image_col, "The table")
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(
+            "list_boxes takes a .json of COCO or MegaDetector, a folder of YOLO's .txt files, a "
+            f".csv, a data frame or an ImageTable, got an object of type {type(source).__name__}."
+        )
     path = Path(source).expanduser()
     if path.is_dir():
-        return _from_yolo(path)
+        return _from_yolo(path, None if images is None else Path(images).expanduser())
     if not path.is_file():
         raise FileNotFoundError(f"There are no boxes at {str(path)!r}.")
     if path.suffix.lower() == ".json":
@@ -186,12 +204,14 @@ def _read(source: Any, image_col: str) -> Iterator[_Box]:
     )
 
 
-def _root(source: Any) -> str:
+def _root(source: Any, images: str | os.PathLike[str] | None) -> str:
     """Return the folder that the names of pictures count from."""
-    if not isinstance(source, (str, os.PathLike)):
+    path = Path(source).expanduser() if isinstance(source, (str, os.PathLike)) else None
+    if path is not None and path.is_dir():  # YOLO's names are found where they are
         return ""
-    path = Path(source).expanduser()
-    return "" if path.is_dir() else os.path.dirname(path)  # noqa: PTH120 - no "./" before names
+    if images is not None:
+        return os.fspath(images)
+    return "" if path is None else os.path.dirname(path)  # noqa: PTH120 - no "./" before names
 
 
 def _from_json(path: Path) -> Iterator[_Box]:
@@ -212,10 +232,11 @@ def _from_json(path: Path) -> Iterator[_Box]:
 
 
 def _from_coco(contents: Any) -> Iterator[_Box]:
-    names = {entry["id"]: entry["name"] for entry in contents.get("categories", [])}
+    names = {entry["id"]: entry["name"] for entry in contents.get("categories") or []}
     images = {entry["id"]: entry for entry in contents["images"]}
     if len(images) < len(contents["images"]):
         raise ValueError("Two images of the COCO file have the same id.")
+    n_without = 0
     for annotation in contents["annotations"]:
         entry = images.get(annotation["image_id"])
         if entry is None:
@@ -224,40 +245,58 @@ def _from_coco(contents: Any) -> Iterator[_Box]:
                 "which the COCO file does not list."
             )
         if not annotation.get("bbox"):
+            n_without += 1
             continue
-        details = {"label": names.get(annotation.get("category_id"))}
+        number = annotation.get("category_id")
+        details = {"label": names.get(number, None if number is None else str(number))}
         if "score" in annotation:
             details["confidence"] = annotation["score"]
-        size = (entry["width"], entry["height"]) if entry.get("width") else None
-        yield _Box(entry["file_name"], _four(annotation["bbox"]), False, size, details)
+        edges = entry.get("width"), entry.get("height")
+        is_told = all(isinstance(edge, (int, float)) and edge > 0 for edge in edges)
+        image = _name(entry["file_name"], f"The image {entry['id']!r}")
+        box = _four(annotation["bbox"], image)
+        yield _Box(image, box, False, edges if is_told else None, details)
+    if n_without:
+        of_all = f"{n_without} of {len(contents['annotations'])} annotations"
+        warn(f"{of_all} have no box (bbox), and are left out.")
 
 
 def _from_megadetector(contents: Any) -> Iterator[_Box]:
     names = contents.get("detection_categories") or {}
+    failed = [entry for entry in contents["images"] if entry.get("failure")]
+    if failed:
+        warn(
+            f"In {len(failed)} of {len(contents['images'])} pictures the detector failed: they "
+            f"have no boxes. The first is {failed[0]['file']!r} ({failed[0]['failure']})."
+        )
     for entry in contents["images"]:
         for detection in entry.get("detections") or []:  # null where an image failed
             label = names.get(str(detection["category"]), str(detection["category"]))
-            details = {"label": label, "confidence": float(detection["conf"])}
-            yield _Box(entry["file"], _four(detection["bbox"]), True, None, details)
+            details = {"label": label, "confidence": detection["conf"]}
+            image = _name(entry["file"], "An image")
+            yield _Box(image, _four(detection["bbox"], image), True, None, details)
 
 
-def _from_yolo(folder: Path) -> Iterator[_Box]:
+def _from_yolo(folder: Path, images: Path | None) -> Iterator[_Box]:
     files = sorted(path for path in folder.rglob("*.txt") if path.name != "classes.txt")
     if not files:
         raise ValueError(f"{str(folder)!r} holds no boxes: YOLO has a .txt file for each picture.")
     listed = next(
         filter(Path.is_file, (folder / "classes.txt", folder.parent / "classes.txt")), None
     )
-    names = [] if listed is None else listed.read_text(encoding="utf-8").splitlines()
+    names = [] if listed is None else listed.read_text(encoding="utf-8-sig").splitlines()
     for path in files:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        picture = _picture_of(path, folder) if any(map(str.strip, lines)) else ""
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        picture = _picture_of(path, folder, images) if any(map(str.strip, lines)) else ""
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
                 kind, *values = map(float, line.split())
-                *box, confidence = _yolo_box(values)
+                if kind < 0 or not kind.is_integer():
+                    raise ValueError
+                *edges, confidence = _yolo_box(values)
+                box = _four(edges, picture)
             except ValueError:
                 raise ValueError(
                     f"Line {number} of {str(path)!r} is no box of YOLO, class, centre and lengths: "
@@ -267,7 +306,7 @@ def _from_yolo(folder: Path) -> Iterator[_Box]:
             details: dict[str, Any] = {"label": label}
             if confidence is not None:
                 details["confidence"] = confidence
-            yield _Box(picture, _four(box), True, None, details)
+            yield _Box(picture, box, True, None, details)
 
 
 def _yolo_box(values: list[float]) -> tuple[float | None, ...]:
@@ -281,19 +320,20 @@ def _yolo_box(values: list[float]) -> tuple[float | None, ...]:
     return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys), None
 
 
-def _picture_of(path: Path, folder: Path) -> str:
-    places = [path.with_suffix("")]
-    if folder.name == "labels":
-        places.append(folder.parent / "images" / path.relative_to(folder).with_suffix(""))
+def _picture_of(path: Path, folder: Path, images: Path | None) -> str:
+    name = path.relative_to(folder).with_suffix("")
+    places = [path.with_suffix("") if images is None else images / name]
+    if images is None and folder.name == "labels":
+        places.append(folder.parent / "images" / name)
     for place in places:
         for extension in sorted(image_extensions()):
             for case in (extension, extension.upper()):
                 if place.with_name(place.name + case).is_file():
                     return str(place.with_name(place.name + case))
-    raise FileNotFoundError(
-        f"There is no picture for {str(path)!r}, neither beside it nor in an images folder beside "
-        "labels."
-    )
+    where = "neither beside it nor in an images folder beside labels. Give their folder as images"
+    if images is not None:
+        where = f"which would be {str(places[0])!r} with an image's extension"
+    raise FileNotFoundError(f"There is no picture for {str(path)!r}, {where}.")
 
 
 def _from_columns(
@@ -303,19 +343,26 @@ def _from_columns(
         check_column(name, list(columns), what, "Boxes are x, y, width and height in pixels.")
     others = [name for name in columns if name not in (image_col, *_EDGES)]
     for row, image in enumerate(columns[image_col]):
-        box = _four([columns[name][row] for name in _EDGES])
+        picture = _name(image, f"Row {row}")
+        box = _four([columns[name][row] for name in _EDGES], picture)
         details = {name: columns[name][row] for name in others}
-        yield _Box(os.fspath(image), box, False, None, details)
+        yield _Box(picture, box, False, None, details)
 
 
-def _four(values: Any) -> tuple[float, float, float, float]:
+def _name(value: Any, what: str) -> str:
+    if not isinstance(value, (str, os.PathLike)):
+        raise ValueError(f"{what} of the boxes names no picture, but {value!r}.")
+    return os.fspath(value)
+
+
+def _four(values: Any, picture: str) -> tuple[float, float, float, float]:
     try:
         x, y, width, height = map(float, values)
         if not all(map(math.isfinite, (x, y, width, height))):
             raise ValueError
     except (TypeError, ValueError):
         raise ValueError(
-            f"{values!r} is no box: it has four numbers, x, y, width, height."
+            f"{values!r} is no box in {picture!r}: it has four numbers, x, y, width, height."
         ) from None
     return x, y, width, height
 

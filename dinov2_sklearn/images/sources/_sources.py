@@ -424,6 +424,8 @@ def _from_listing(path: str, extension: str, choice: _Choice) -> Listed:
 
 def _from_tar(path: str, choice: _Choice) -> Listed:
     """Return the images of a web data set's shard, and what their siblings say of them."""
+    if not ImageRef(path).is_url and not os.path.isfile(path):
+        raise FileNotFoundError(_nothing_there(path))
     try:
         with (
             ImageRef(path).open(choice.storage_options) as file,
@@ -465,7 +467,12 @@ def _details(image: ImageRef, others: Mapping[str, bytes]) -> dict[str, Any]:
             continue
         text = raw.decode("utf-8", "replace").strip()
         if extension == ".json":
-            record = json.loads(text)
+            try:
+                record = json.loads(text)
+            except ValueError as error:
+                raise ValueError(
+                    f"{key + extension!r}, beside {image.address!r}, is no JSON ({error})."
+                ) from error
             found |= record if isinstance(record, dict) else {"json": record}
         else:
             found[extension[1:]] = text
