@@ -4,7 +4,7 @@ import { $, append, page } from "../../pages/_web/page.js";
 import { largePicture } from "../../pages/_web/pictures.js";
 import { fillFacts } from "./card.js";
 import { columns, count, labels, nameOf, ranks, rowsOf, state, undo } from "./data.js";
-import { give, giveByKey, recent } from "./labelling.js";
+import { give, recent } from "./labelling.js";
 import { neighborsOf } from "./likeness.js";
 import { by } from "./tray.js";
 
@@ -17,12 +17,14 @@ for (const column of columns.filter(column => column.kind === "scale")) {
   orders.push([column.title + ", high first", rows => by(rows, row => column.codes[row] ? -column.values[row] : Infinity)]);
 }
 let chosen = [], rows = [], at = 0;  // as they came, and in the order asked for
+let named = [];  // in turn, since the review began
 
 // Of the selection, else of the picks, else of all that is shown.
 export function review() {
   const picks = page.picks.filter(row => state.shown[row]);
   chosen = state.chosen.length ? Array.from(state.chosen) : picks.length ? picks : rowsOf(state.shown);
   if (!chosen.length) return;
+  named = [];
   reorder();
   dialog.showModal();
   find(".large").focus();
@@ -67,7 +69,16 @@ function show() {
 
 function nameIt(name) {
   give([rows[at]], name);
+  named.push(rows[at]);
   go(1);
+}
+
+// Whatever was passed since, the image that was named last is shown again.
+function takeBack() {
+  if (!named.length) return;
+  undo();
+  at = rows.indexOf(named.pop());
+  show();
 }
 
 function go(step) {
@@ -83,11 +94,10 @@ function onKey(event) {
   if (event.target.matches("input, select, button") && event.key !== "Escape") return;
   const [first] = proposals(rows[at]);
   const keys = {
-    Enter: () => { if (first) nameIt(first) }, s: () => go(1), ArrowRight: () => go(1), ArrowLeft: () => go(-1),
-    u: () => { undo(); go(-1) },
+    Enter: () => { if (first) nameIt(first) }, s: () => go(1), ArrowRight: () => go(1), ArrowLeft: () => go(-1), u: takeBack,
   };
   const action = /^[1-9]$/.test(event.key) && recent()[event.key - 1]
-    ? () => { giveByKey(Number(event.key), [rows[at]]); go(1) } : keys[event.key];
+    ? () => nameIt(recent()[event.key - 1]) : keys[event.key];
   if (!action) return;
   event.preventDefault();
   action();
