@@ -11,7 +11,7 @@ import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_image
 
@@ -268,6 +268,24 @@ def test_a_raw_file_of_a_camera_is_not_its_thumbnail():
 )
 def test_arrays_that_mean_bytes(values):
     assert_array_equal(load(values), PHOTO)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_white_on_nothing_is_seen(dtype):
+    most = np.iinfo(dtype).max
+    alpha = np.multiply(PHOTO[..., 1], most // 255, dtype=dtype)
+    logo = np.dstack([np.full_like(alpha, most)] * 3 + [alpha])
+    seen = load(logo, value_range=(0, most))
+    assert_allclose(seen, np.repeat(PHOTO[..., 1:2], 3, axis=2), atol=1)
+    # With anything dark on it, it lies on white, as all others do.
+    logo[0, 0] = [0, 0, 0, most]
+    on_white = load(logo, value_range=(0, most))
+    assert (on_white[0, 0] == 0).all()
+    assert (on_white[1:] == 255).all()
+    # What is white itself stays white, and what is nothing at all.
+    for opacity in (0, most):
+        logo[:] = [most, most, most, opacity]
+        assert (load(logo, value_range=(0, most)) == 255).all()
 
 
 def test_size_is_told_without_decoding():

@@ -122,7 +122,8 @@ def load_image(
     -----
     - A file's EXIF orientation is applied. A damaged EXIF block counts as none. A PIL image that
       was made from an opened one, by ``rotate`` or ``convert`` say, is taken as it is shown.
-    - Transparency, of whatever form, is composited on white. An alpha channel that is 0 everywhere
+    - Transparency, of whatever form, is composited on white; a picture of which nothing darker than
+      240 would be seen there, such as a white logo, on black. An alpha channel that is 0 everywhere
       over a picture counts as none.
     - Palette, 1-bit, CMYK, YCbCr, HSV and LAB images are converted; colour profiles are ignored.
     - Values of more than 8 bits, integers and floats, are scaled by one range for all bands: the

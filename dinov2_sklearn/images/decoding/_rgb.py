@@ -7,7 +7,7 @@ from PIL import Image
 
 from ._deep import NO_DATA_TAG, nodata_value
 from ._options import Decoding
-from ._samples import Samples, choose_bands, samples_to_rgb
+from ._samples import BLANK_FROM, Samples, choose_bands, samples_to_rgb
 
 __all__ = ["orientation_of", "to_upright_rgb", "turned", "upright_size"]
 
@@ -76,16 +76,23 @@ def _bytes_to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert({"RGBa": "RGBA", "La": "LA"}[mode])
     keyed = image.info.get("transparency") is not None and mode in ("1", "L", "P", "RGB")
     if keyed or image.mode in ("RGBA", "LA", "PA"):
-        return _on_white(image.convert("RGBA"))
+        return _composited(image.convert("RGBA"), keyed)
     return image if mode == "RGB" else image.convert("RGB")
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _composited(image: Image.Image, keyed: bool) -> Image.Image:
     extrema: Any = image.getextrema()
     if extrema[3] == (0, 0) and any(low < high for low, high in extrema):
         return image.convert("RGB")  # a picture whose alpha nobody has filled in
-    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, image).convert("RGB")
+    rgb = _over("white", image)
+    seen: Any = rgb.getextrema()
+    # What is keyed stays as it was in 0.1.0, whose cached rows are read.
+    is_blank = not keyed and extrema[3][1] > 0 and min(seen)[0] >= BLANK_FROM
+    return _over("black", image) if is_blank else rgb
+
+
+def _over(paper: str, image: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", image.size, paper), image).convert("RGB")
 
 
 def _grey_samples(image: Image.Image) -> Samples:

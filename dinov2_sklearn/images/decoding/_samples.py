@@ -9,7 +9,7 @@ from PIL import Image
 
 from ._options import Decoding, RefusedImageError
 
-__all__ = ["Samples", "alpha_of", "choose_bands", "samples_to_rgb"]
+__all__ = ["BLANK_FROM", "Samples", "alpha_of", "choose_bands", "samples_to_rgb"]
 
 # What the darkest and the brightest are taken to be, in percent: fewer pixels than these may be
 # hot or dead.
@@ -18,6 +18,8 @@ _ENDS = (0.1, 99.9)
 _N_DECIDING = 2**20
 # GDAL's usual "no data" of floats is the least of them, of which copies in other precisions differ.
 _NO_FLOAT = 3e38
+# White on nothing, as logos often are, would be blank on white: what is this light lies on black.
+BLANK_FROM = 240
 _N_AT_ONCE = 2**22
 
 
@@ -76,7 +78,7 @@ def samples_to_rgb(samples: Samples, decoding: Decoding) -> Image.Image:
     if samples.ignored is not None and values.dtype != np.uint8:
         pixels[samples.ignored] = 0
     if samples.alpha is not None and samples.alpha.any():
-        pixels = _on_white(pixels, samples)
+        pixels = _composited(pixels, samples)
     if pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
     return Image.fromarray(np.ascontiguousarray(pixels))
@@ -133,11 +135,13 @@ def _linear(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     return np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled).astype(np.uint8)
 
 
-def _on_white(pixels: NDArray[np.uint8], samples: Samples) -> NDArray[np.uint8]:
+def _composited(pixels: NDArray[np.uint8], samples: Samples) -> NDArray[np.uint8]:
     assert samples.alpha is not None
     alpha = samples.alpha[..., None]
     seen = pixels.astype(np.float32) * (1 if samples.premultiplied else alpha)
-    return np.clip(np.rint(seen + 255 * (1 - alpha)), 0, 255).astype(np.uint8)
+    on_white = seen + 255 * (1 - alpha)
+    on_paper = seen if on_white.min() >= BLANK_FROM else on_white
+    return np.clip(np.rint(on_paper), 0, 255).astype(np.uint8)
 
 
 def alpha_of(values: NDArray[Any]) -> NDArray[np.float32]:
