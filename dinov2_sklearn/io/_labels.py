@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..images import ImageRef, find_rows
+from ..images import Fragment, ImageRef, find_rows
 from ..utils import atomic_write, encode_labels, from_local_storage, warn
 
 __all__ = ["load_labels", "save_labels"]
@@ -96,8 +96,9 @@ def load_labels(
           map write it. A selection of `write_selection` to which someone added a column ``label``
           will do, and so will Label Studio's CSV;
         - a ``.json`` of `save_labels`, or a mapping of paths to labels;
-        - Label Studio's JSON or JSON-MIN, with one choice an image;
-        - a ``.json`` of COCO, whose annotations give an image one category;
+        - Label Studio's JSON or JSON-MIN, with one choice an image, or one label of its box;
+        - a ``.json`` of COCO, whose annotations give an image, or a box that `write_selection`
+          wrote, one category;
         - a folder with a folder a class, in which the images themselves lie.
     paths : iterable of path-like of length n_rows
         The images, such as ``list_images`` or ``load_embeddings(...).paths`` gives them.
@@ -232,7 +233,8 @@ def _read_csv(text: str) -> Labels:
     for line in reader:
         if None in line:
             raise ValueError(f"line {reader.line_num} has more fields than the header")
-        yield _address(line[path]), line[label] and line[label].strip()
+        name = _of_part(_address(line[path]), line.get("part"))
+        yield name, line[label] and line[label].strip()
 
 
 def _first_of(names: Sequence[str], header: Sequence[str]) -> str:
@@ -263,15 +265,17 @@ def _read_record(record: dict[str, Any]) -> tuple[str, Any]:
         label = next((record[name] for name in _LABELS if name in record), None)
         return _address(record[_first_of(_PATHS, list(record))]), label
     name = _address(record["data"][_first_of(_PATHS[::-1], list(record["data"]))])
-    if "part" in record["data"]:  # the box in it that the task is about, of `write_selection`
-        name = ImageRef(name).part(record["data"]["part"])
-    choices = {
-        choice
+    address = _of_part(name, record["data"].get("part"))
+    values = [
+        result["value"]
         for annotation in record.get("annotations", ())
         if not annotation.get("was_cancelled")
         for result in annotation["result"]
-        for choice in result["value"].get("choices", ())
-    }
+    ]
+    choices = {choice for value in values for choice in value.get("choices", ())}
+    if not choices and address != name:  # the box that was shown, under the label that it was left
+        choices = {kind for value in values for kind in value.get("rectanglelabels", ())}
+    name = address
     if len(choices) > 1:
         raise ValueError(f"{name!r} has {len(choices)} labels: {', '.join(sorted(choices))}")
     return name, next(iter(choices), None)
@@ -281,7 +285,17 @@ def _read_coco(contents: dict[str, Any]) -> Labels:
     files = {image["id"]: image["file_name"] for image in contents["images"]}
     classes = {category["id"]: category["name"] for category in contents["categories"]}
     for annotation in contents["annotations"]:
-        yield files[annotation["image_id"]], classes[annotation["category_id"]]
+        name = _of_part(files[annotation["image_id"]], annotation.get("part"))
+        yield name, classes[annotation["category_id"]]
+
+
+def _of_part(name: str, part: Any) -> str:
+    """Return the address of the part of an image that `write_selection` wrote a line about."""
+    try:
+        Fragment.parse(str(part))
+    except ValueError:  # there is none, or the column is another one
+        return name
+    return ImageRef(name).part(part)
 
 
 def _address(name: str) -> str:

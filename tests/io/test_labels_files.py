@@ -32,6 +32,17 @@ def test_labels_follow_their_paths(kind, tmp_path):
     assert found.tolist() == [None, *labels[::-1], "wren"]
 
 
+def test_the_box_of_a_task_may_have_the_label(tmp_path):
+    result = {"type": "rectanglelabels", "value": {"x": 1, "rectanglelabels": ["wren"]}}
+    task = {
+        "data": {"image": "a.jpg", "part": "xywh=1,2,3,4"},
+        "annotations": [{"result": [result]}],
+    }
+    (tmp_path / "tasks.json").write_text(json.dumps([task]))
+    found = load_labels(tmp_path / "tasks.json", ["a.jpg", "a.jpg#xywh=1,2,3,4"])
+    assert found.tolist() == [None, "wren"]
+
+
 def test_whole_numbers_stay_numbers_in_json(tmp_path):
     y = np.array([3.0, np.nan, 0.0])
     save_labels(tmp_path / "labels.json", ["a", "b", "c"], y)

@@ -13,8 +13,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
-from dinov2_sklearn import load_selection
-from dinov2_sklearn.selection import Selection, copy_images, read_selection, write_selection
+from dinov2_sklearn import list_boxes, load_labels, load_selection
+from dinov2_sklearn.selection import (
+    Selection,
+    copy_images,
+    read_selection,
+    write_selection,
+    write_yolo,
+)
 
 ODD = ["a b.jpg", "é.png", "100%.jpg", "x#y&z=1+1.jpg"]
 # What each format keeps of a selection.
@@ -257,3 +263,48 @@ def test_concurrent_copies_lose_nothing(tmp_path):
     assert len({target for of_worker in targets for target in of_worker}) == 200
     for from_, to in zip(np.ravel(sources), np.ravel(targets), strict=True):
         assert Path(from_).read_text() == Path(to).read_text()
+
+
+@pytest.fixture
+def boxes(tmp_path, monkeypatch):
+    """A whole picture, boxes of two of one stem, and of one whose name looks like a box."""
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    pictures = ["in/a.jpg", "in/a.png", "in/odd#xywh=1,2,3,4.jpg"]
+    for picture in pictures:
+        Image.new("RGB", (40, 20)).save(picture)
+    return [pictures[0], *(f"{picture}#xywh=10,5,20,10" for picture in pictures), pictures[2]]
+
+
+@pytest.mark.parametrize("root", [".", "in"])
+@pytest.mark.parametrize("format", ["coco", "label-studio", "fiftyone"])
+def test_whole_pictures_and_boxes_come_back_together(boxes, format, root):
+    file = "picks.csv" if format == "fiftyone" else "picks.json"
+    order = [3, 0, 4, 1, 2]
+    write_selection(file, boxes, order, format=format, root=root)
+    paths = [Path(box).absolute().as_posix() for box in boxes]
+    read_root = "." if format == "fiftyone" else root
+    assert load_selection(file, paths, root=read_root).tolist() == order
+
+
+@pytest.mark.parametrize("format", ["coco", "fiftyone"])
+def test_labels_are_those_of_boxes(boxes, format):
+    file, labels = f"boxes.{'csv' if format == 'fiftyone' else 'json'}", ["x", "y", "x"]
+    crops = [*boxes[1:3], "in/a.jpg#xywh=0,0,5,5"]
+    write_selection(file, crops, [0, 1, 2], format=format, columns={"label": labels})
+    assert load_labels(file, crops).tolist() == labels
+
+
+def test_yolo_keeps_all_pictures_and_the_numbers_of_classes(boxes):
+    crops = boxes[1:4]
+    write_yolo("out", crops[:2], ["cat", None])
+    for _ in range(2):  # again changes nothing
+        write_yolo("out", crops[1:], [None, "dog"])
+    back = list_boxes("out/labels")
+    found = {
+        Path(picture).name: label
+        for picture, label in zip(back.columns["picture"], back.columns["label"], strict=True)
+    }
+    assert found == {"a.jpg": "cat", "a-2.png": "object", "odd#xywh=1,2,3,4.jpg": "dog"}
+    with pytest.raises(ValueError, match="'in/a.jpg#xywh=90,0,5,5': its box .* lies outside"):
+        write_yolo("out", ["in/a.jpg#xywh=90,0,5,5"])

@@ -8,12 +8,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
-from ...images import ImageRef, image_size, load_image
+from ...images import ImageDecodeError, ImageRef, image_size, load_image
+from ...images.sources import is_missing
 from ...utils import atomic_write, temporary_beside
 
 __all__ = ["copy_images", "write_yolo"]
@@ -85,12 +86,13 @@ def copy_images(
         if whole:
             filepath = ImageRef(filepath).file
         if filepath not in targets:
-            targets[filepath] = _place(filepath, folder, set(targets.values()), mode)
+            made = set(targets.values())
+            targets[filepath] = _place(filepath, folder, made.__contains__, mode)
         given.append(str(targets[filepath]))
     return given
 
 
-def _place(source: str, folder: Path, made: set[Path], mode: str) -> Path:
+def _place(source: str, folder: Path, is_taken: Callable[[Path], bool], mode: str) -> Path:
     name = ImageRef(source)
     stem, suffix = name.stem, PurePath(name.name).suffix
     if name.is_part:
@@ -98,7 +100,7 @@ def _place(source: str, folder: Path, made: set[Path], mode: str) -> Path:
     for number in itertools.count(1):
         count = "" if number == 1 else f"-{number}"
         target = folder / f"{stem}{count}{suffix}"
-        if target in made:
+        if is_taken(target):
             continue
         try:
             _MODES[mode](source, target)
@@ -186,11 +188,13 @@ def write_yolo(
     Parameters
     ----------
     folder : path-like
-        Where ``images``, ``labels`` and ``data.yaml`` go; made if it does not exist.
+        Where ``images``, ``labels`` and ``data.yaml`` go; made if it does not exist. What it holds
+        already stays, but for the labels of pictures that are written again.
     boxes : iterable of str
         Addresses of boxes, such as ``photo.jpg#xywh=160,120,320,240``.
     labels : sequence of length n_boxes, default=None
-        The class of each, such as ``list_boxes(...).columns["label"]``. None makes all one class.
+        The class of each, such as ``list_boxes(...).columns["label"]``. None makes all one class,
+        ``object``, which is that of a box without a label, too.
 
     Raises
     ------
@@ -198,7 +202,7 @@ def write_yolo(
         If an image is no box, a picture is no file but a page or a frame of one, or there are not
         as many labels.
     ImageDecodeError
-        If a picture cannot be read.
+        If a picture cannot be read, or a box lies outside it.
 
     See Also
     --------
@@ -217,27 +221,44 @@ def write_yolo(
     '0 0.500000 0.500000 0.500000 0.500000\n'
     """
     folder, addresses = Path(folder), [*boxes]
-    kinds = ["object"] * len(addresses) if labels is None else [str(label) for label in labels]
+    kinds = [None] * len(addresses) if labels is None else list(labels)
+    kinds = ["object" if is_missing(kind) or kind == "" else str(kind) for kind in kinds]
     if len(kinds) != len(addresses):
         raise ValueError(f"There are {len(addresses)} boxes and {len(kinds)} labels.")
     lines: dict[str, list[str]] = {}
     size_of = cache(image_size)  # a picture may have many boxes
-    names = list(dict.fromkeys(kinds))
+    listed = folder / "labels" / "classes.txt"  # the numbers of a class that is there stay
+    before = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
+    names = list(dict.fromkeys([*before, *kinds]))
     for address, kind in zip(addresses, kinds, strict=True):
         ref = ImageRef(address)
         fragment = ref.fragment
         if fragment is None or fragment.box is None or fragment != fragment.only_box:
             raise ValueError(f"YOLO holds boxes in files of pictures, and {address!r} is none.")
         width, height = size_of(ref.file)
-        (left, upper, right, lower), _ = fragment.pixels(width, height)
+        try:
+            (left, upper, right, lower), _ = fragment.pixels(width, height)
+        except ValueError as error:
+            raise ImageDecodeError(address, str(error)) from None
         centre = (left + right) / 2 / width, (upper + lower) / 2 / height
         size = (right - left) / width, (lower - upper) / height
         numbers = " ".join(f"{share:.6f}" for share in (*centre, *size))
         lines.setdefault(ref.file, []).append(f"{names.index(kind)} {numbers}\n")
-    copies = copy_images(lines, folder / "images")
-    (folder / "labels").mkdir(exist_ok=True)
-    for copy, text in zip(copies, lines.values(), strict=True):
-        with atomic_write((folder / "labels" / Path(copy).name).with_suffix(".txt")) as file:
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    # The labels are found by the picture's name without its extension.
+    owners = {there.stem: there for there in (folder / "images").iterdir()}
+    made: set[Path] = set()
+    for picture, text in lines.items():
+        copy = _place(
+            picture,
+            folder / "images",
+            lambda target: target in made or owners.get(target.stem, target) != target,
+            "copy",
+        )
+        made.add(copy)
+        owners[copy.stem] = copy
+        with atomic_write(folder / "labels" / f"{copy.stem}.txt") as file:
             file.write("".join(text).encode())
     classes = "".join(f"  {i}: {json.dumps(name)}\n" for i, name in enumerate(names))
     for name, content in {

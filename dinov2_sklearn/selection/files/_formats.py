@@ -128,14 +128,14 @@ def _read_csv(text: str, root: Path | None) -> Selection:
     table = list(reader)
     if "filepath" not in header:
         raise ValueError("no column filepath")
-    paths = [line["filepath"] for line in table]
+    paths = _absolute([line["filepath"] for line in table], root)
     known: tuple[str, ...] = COLUMNS
     if set(_FIFTYONE_KEYS) <= set(header):
         parts = zip(paths, table, strict=True)
         paths = [ImageRef(p).part(line["part"]) if line["part"] else p for p, line in parts]
         known += _FIFTYONE_KEYS
     return Selection(
-        _absolute(paths, root),
+        paths,
         np.array([int(line["index"]) for line in table]) if "index" in header else None,
         **_known_numbers(table),
         columns={name: [line[name] for line in table] for name in header if name not in known},
@@ -191,12 +191,14 @@ def _write_coco(selection: Selection, root: Path | None) -> str:
     images: dict[Any, dict[str, Any]] = {}
     annotations: list[dict[str, Any]] = []
     categories: dict[str, int] = {}
-    for record, address in zip(selection.records(), _relative(selection, root), strict=True):
-        name, box = _of_box(address)
+    _paths(selection)
+    for record in selection.records():
+        picture, box = _of_box(record["filepath"])
         details = {key: record[key] for key in ("rank", *selection.columns)}
-        key = name if box is not None else record["rank"]
+        key = picture if box is not None else record["rank"]
         if key not in images:
-            width, height = _size(_of_box(record["filepath"])[0])
+            name = _relative(picture, root)
+            width, height = _size(picture)
             # Readers of COCO look for a license of each image.
             image = {"id": record["rank"], "file_name": name, "width": width, "height": height}
             images[key] = image | {"license": 0} | (details if box is None else {})
@@ -236,17 +238,18 @@ def _of_box(address: str) -> tuple[str, Fragment | None]:
 
 def _read_coco(contents: Any, root: Path | None) -> Selection:
     info = contents.get("info", {})
-    by_id = {image["id"]: image for image in contents["images"]}
+    images = contents["images"]
+    paths = _absolute([image["file_name"] for image in images], root)
+    by_id = {image["id"]: path for image, path in zip(images, paths, strict=True)}
     boxes = [a for a in contents.get("annotations", []) if "part" in a]
+    # Beside boxes, a picture that was picked as a whole has a rank, which is its id too.
+    picks = [(i, by_id[i["id"]]) for i in images if not boxes or "rank" in i]
+    picks += [(box, ImageRef(by_id[box["image_id"]]).part(box["part"])) for box in boxes]
     if boxes:
-        boxes.sort(key=lambda box: box["id"])
-        records = [box["attributes"] for box in boxes]
-        names = [ImageRef(by_id[b["image_id"]]["file_name"]).part(b["part"]) for b in boxes]
-    else:
-        records = contents["images"]
-        names = [image["file_name"] for image in records]
+        picks.sort(key=lambda pick: pick[0]["id"])
+    records = [pick.get("attributes", pick) for pick, _ in picks]
     return Selection(
-        _absolute(names, root),
+        [path for _, path in picks],
         columns=_columns(records, (*_COCO_KEYS, *COLUMNS)),
         settings={key: value for key, value in info.items() if key != "description"},
     )
@@ -259,22 +262,22 @@ def _write_label_studio(selection: Selection, root: Path | None) -> str:
             "give that folder as root."
         )
     _refuse_columns(selection, ("image", "part"), "Label Studio")
+    _paths(selection)
     tasks, size_of = [], cache(_size)  # a picture may have many boxes
-    for record, address in zip(selection.records(), _relative(selection, root), strict=True):
-        name, box = _of_box(address)
-        served = _is_served(name)
-        if ImageRef(name).is_part or (ImageRef(name).is_url and not served):
+    for record in selection.records():
+        picture, box = _of_box(record["filepath"])
+        served = _is_served(picture)
+        if ImageRef(picture).is_part or (ImageRef(picture).is_url and not served):
             raise ValueError(
                 "Label Studio's local storage holds files, and it shows https and s3 URLs, but not "
-                f"{name!r}: copy the images, and write the tasks of the copies."
+                f"{picture!r}: copy the images, and write the tasks of the copies."
             )
-        image = name if served else to_local_storage(name)
+        image = picture if served else to_local_storage(_relative(picture, root))
         details = {key: record[key] for key in (*_TASK_KEYS, *selection.columns)}
         task: dict[str, Any] = {"data": {**details, "image": image}}
         if box is not None:
             task["data"]["part"] = str(box)
-            size = size_of(_of_box(record["filepath"])[0])
-            task["predictions"] = [_prediction(record, box, *size)]
+            task["predictions"] = [_prediction(record, box, *size_of(picture))]
         tasks.append(task)
     return _dump(tasks)
 
@@ -352,19 +355,15 @@ def _paths(selection: Selection) -> list[str]:
     return selection.paths
 
 
-def _relative(selection: Selection, root: Path | None) -> list[str]:
-    """Return the paths relative to the root, with forward slashes."""
-    if root is None:
-        return [path.replace(os.sep, "/") for path in _paths(selection)]
+def _relative(path: str, root: Path | None) -> str:
+    """Return a path relative to the root, with forward slashes."""
+    ref = ImageRef(path)
+    if root is None or ref.is_url:
+        return path.replace(os.sep, "/")
     base = os.path.abspath(root)  # noqa: PTH100 - keeps links
-    names = []
-    for path in _paths(selection):
-        ref = ImageRef(path)
-        if not ref.is_url and os.path.commonpath([ref.absolute, base]) != base:
-            raise ValueError(f"{path!r} is not inside root={str(root)!r}.")
-        name = path if ref.is_url else os.path.relpath(ref.absolute, base).replace(os.sep, "/")
-        names.append(name)
-    return names
+    if os.path.commonpath([ref.absolute, base]) != base:
+        raise ValueError(f"{path!r} is not inside root={str(root)!r}.")
+    return os.path.relpath(ref.absolute, base).replace(os.sep, "/")
 
 
 def _refuse_columns(selection: Selection, taken: Sequence[str], what: str) -> None:
