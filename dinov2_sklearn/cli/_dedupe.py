@@ -83,8 +83,8 @@ def _run(arguments: argparse.Namespace) -> Report:
         "n_known": n_known,
     }
     text = f"{arguments.output}: {len(paths)} images in {duplicates.n_groups_} groups, the largest "
-    text += f"of {data['largest_group']}; {len(kept)} are kept. {n_identical} are byte for byte an "
-    text += "image before them"
+    text += f"of {data['largest_group']}; {len(kept)} are kept. Byte for byte an image before it: "
+    text += f"{n_identical}"
     if arguments.against is not None:
         text += f"; {n_known} copy an image of {arguments.against}"
     if arguments.copy_kept_to is not None:

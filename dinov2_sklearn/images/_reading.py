@@ -89,9 +89,9 @@ class ImageReader:
 def warn_of_crops(n_cut: int, n_images: int) -> None:
     """Warn that the crop around the middle hides much of most images."""
     warn(
-        f"Of {n_cut} of {n_images} images the model sees less than two thirds of what it sees of a "
-        "square one: their ends are cut off. Set crop_mode='pad' or 'squash' to embed whole "
-        "pictures, or crop_mode='center' and a filter of this warning if the middle is what counts."
+        f"Of {n_cut} of {n_images} images the model sees less than two thirds: they are far from "
+        "square, and their ends are cut off. Set crop_mode='pad' or 'squash' to embed whole "
+        "pictures. If the middle is what counts, leave it, and filter this warning out."
     )
 
 

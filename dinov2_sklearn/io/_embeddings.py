@@ -6,6 +6,7 @@ reads it back as `Embeddings`. Importing this module loads neither torch nor pya
 
 import json
 import os
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -347,7 +348,10 @@ def format_of(path: Path) -> _FileFormat:
 def _write_pt(file: BinaryIO, contents: dict[str, Any]) -> None:
     import torch
 
-    torch.save({**contents, "embeddings": torch.from_numpy(contents["embeddings"])}, file)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*array is not writable")  # it is only read
+        tensor = torch.from_numpy(contents["embeddings"])
+    torch.save({**contents, "embeddings": tensor}, file)
 
 
 def _read_pt(file: BinaryIO) -> dict[str, Any]:

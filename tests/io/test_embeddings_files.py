@@ -88,6 +88,19 @@ def test_any_array_and_any_path_is_taken(tmp_path, suffix):
         assert loaded.image_ids == ["a.jpg", "b.jpg"]
 
 
+def test_a_read_only_array_is_written_without_a_word(tmp_path):
+    # As shards are, from which the command line writes its one file.
+    rows = np.arange(6, dtype=np.float32).reshape(3, 2)
+    rows.flags.writeable = False
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)  # or only the first time in a process
+    try:
+        save_embeddings(tmp_path / "rows.pt", rows, ["a", "b", "c"], model_name="small")
+    finally:
+        torch.set_warn_always(before)
+    np.testing.assert_array_equal(load_embeddings(tmp_path / "rows.pt").embeddings, rows)
+
+
 def test_pt_is_a_plain_dict_as_documented(tmp_path):
     save_embeddings(tmp_path / "e.pt", np.eye(2), ["a", "b"], model_name="m", metadata={"k": (1,)})
     contents = torch.load(tmp_path / "e.pt", weights_only=True)
