@@ -112,7 +112,11 @@ class ImageTable(Sequence[str]):
         ------
         ImportError
             If pandas is not installed.
+        ValueError
+            If another column is called so.
         """
+        if image_col in self.columns:
+            raise ValueError(f"A column is called {image_col!r} already. Name another image_col.")
         pandas = import_extra("pandas", "pandas", "Data frames")
         return pandas.DataFrame({image_col: self.paths, **self.columns})
 

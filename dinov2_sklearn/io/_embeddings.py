@@ -431,7 +431,7 @@ def _read_parquet(file: BinaryIO) -> dict[str, Any]:
     table = read_table(file, verify=True)
     strings = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     columns: dict[str, Any] = {name: table[name] for name in table.column_names}
-    contents = _check_keys({**strings, **columns})
+    contents = _check_keys({**columns, **strings})  # a column may be called as they are
     try:
         contents["embeddings"] = to_matrix(contents["embeddings"])
     except ValueError as error:

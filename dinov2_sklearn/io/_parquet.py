@@ -97,7 +97,7 @@ def _column(values: Sequence[Any]) -> Any:
     pa = pyarrow()
     try:
         return pa.array(values)
-    except pa.ArrowException:
+    except (pa.ArrowException, OverflowError):
         return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 

@@ -444,6 +444,8 @@ def test_a_table_of_images_is_a_sequence_of_addresses():
     assert check_images(table, estimator_name="X") == ["a", "b", "c"]
     with pytest.raises(ValueError, match="n has 1 values for 2 images"):
         ImageTable(["a", "b"], {"n": [1]})
+    with pytest.raises(ValueError, match="'n' already. Name another image_col"):
+        table.to_frame("n")
 
 
 def test_boxes_clipped_at_decoding_are_told_once(noise, tiny_dinov2):

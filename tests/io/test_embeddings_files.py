@@ -101,6 +101,17 @@ def test_a_read_only_array_is_written_without_a_word(tmp_path):
     np.testing.assert_array_equal(load_embeddings(tmp_path / "rows.pt").embeddings, rows)
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_columns_may_be_called_as_a_field_is(tmp_path, suffix):
+    columns = {"timestamp": ["noon"], "metadata": [None], "model_name": ["x"], "n": [2**63]}
+    file = tmp_path / f"e{suffix}"
+    save_embeddings(file, np.ones((1, 2)), ["a.jpg"], model_name="small", columns=columns)
+    loaded = load_embeddings(file)
+    assert loaded.model_name == "small"
+    assert loaded.columns["timestamp"] == ["noon"]
+    assert list(map(str, loaded.columns["n"])) == [str(2**63)]
+
+
 def test_pt_is_a_plain_dict_as_documented(tmp_path):
     save_embeddings(tmp_path / "e.pt", np.eye(2), ["a", "b"], model_name="m", metadata={"k": (1,)})
     contents = torch.load(tmp_path / "e.pt", weights_only=True)

@@ -387,7 +387,7 @@ def _from_file(path: str, choice: _Choice) -> list[str]:
     if extension in image_extensions():
         return [path]
     if extension in _VIDEOS:
-        raise ValueError(f"{path!r} is a video: list_frames lists its frames.")
+        raise ValueError(f"{path!r} is a video: list_frames, or --frames, lists its frames.")
     raise ValueError(
         f"{path!r} is a file of type {extension or '(no extension)'!r}. list_images reads "
         f"folders, globs, {', '.join(_TABLES)} and .txt files, and images "
