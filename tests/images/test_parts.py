@@ -286,6 +286,18 @@ def test_boxes_of_yolo_lie_beside_pictures_or_in_labels(noise, tmp_path):
         boxes = list_boxes(labels)
         assert [*boxes] == [f"{Path(pictures, 'p.JPG')}#xywh=percent:25,25,50,50"]
         assert boxes.columns["label"].tolist() == ["cat"]
+    Path("set/labels/classes.txt").unlink()
+    for source in ("set", "set/labels"):
+        for names in ("names: [cat, dog]", "names: {0: cat}", "nc: 2"):
+            Path("set/data.yaml").write_text(names)
+            boxes = list_boxes(source)
+            assert [*boxes] == [f"{Path('set/images/p.JPG')}#xywh=percent:25,25,50,50"]
+            assert boxes.columns["label"].tolist() == ["0" if names == "nc: 2" else "cat"]
+    for text in ("names: 3", "names: [", "cat"):
+        Path("set/data.yaml").write_text(text)
+        with pytest.raises(ValueError, match="data.yaml' does not say the names of classes"):
+            list_boxes("set")
+    Path("set/data.yaml").unlink()
     others = list_boxes("set/labels", images="flat")
     assert [*others] == ["flat/p.JPG#xywh=percent:25,25,50,50"]
     for line in ("0 0.5 0.5", "-1 0.5 0.5 1 1", "nan 0.5 0.5 1 1", "0 nan 0.5 1 1"):

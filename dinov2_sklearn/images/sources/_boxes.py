@@ -54,8 +54,8 @@ def list_boxes(
         - a ``.json`` of MegaDetector: ``images`` with ``detections``;
         - a folder of YOLO's ``.txt`` files, one for each picture of its name: a line a box, class,
           centre and lengths as shares, and a confidence if there is one; or class and outline,
-          around which the box is put. ``classes.txt`` names the
-          classes. The pictures lie beside them, or in ``images`` where the folder is ``labels``;
+          around which the box is put. ``classes.txt`` or ``data.yaml`` names the classes. The
+          pictures lie beside them, or in ``images`` where they lie in ``labels``;
         - a ``.csv``, or a data frame, with the columns ``x``, ``y``, ``width`` and ``height`` in
           pixels; a column ``confidence`` and any other come along.
     images : path-like, default=None
@@ -281,10 +281,7 @@ def _from_yolo(folder: Path, images: Path | None) -> Iterator[_Box]:
     files = sorted(path for path in folder.rglob("*.txt") if path.name != "classes.txt")
     if not files:
         raise ValueError(f"{str(folder)!r} holds no boxes: YOLO has a .txt file for each picture.")
-    listed = next(
-        filter(Path.is_file, (folder / "classes.txt", folder.parent / "classes.txt")), None
-    )
-    names = [] if listed is None else listed.read_text(encoding="utf-8-sig").splitlines()
+    names = _yolo_names(folder)
     for path in files:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
         picture = _picture_of(path, folder, images) if any(map(str.strip, lines)) else ""
@@ -302,11 +299,32 @@ def _from_yolo(folder: Path, images: Path | None) -> Iterator[_Box]:
                     f"Line {number} of {str(path)!r} is no box of YOLO, class, centre and lengths: "
                     f"{line[:60]!r}."
                 ) from None
-            label = names[int(kind)] if int(kind) < len(names) else str(int(kind))
-            details: dict[str, Any] = {"label": label}
+            details: dict[str, Any] = {"label": str(names.get(int(kind), int(kind)))}
             if confidence is not None:
                 details["confidence"] = confidence
             yield _Box(picture, box, True, None, details)
+
+
+def _yolo_names(folder: Path) -> dict[int, Any]:
+    """Return the classes by their numbers, as a file in the folder or above says them."""
+    places = [folder, folder.parent]
+    if "labels" in (folder.name, folder.parent.name):  # such as train/labels or labels/train
+        places.append(folder.parent.parent)
+    for place in places:
+        listed, described = place / "classes.txt", place / "data.yaml"
+        if listed.is_file():
+            return dict(enumerate(listed.read_text(encoding="utf-8-sig").splitlines()))
+        if described.is_file():
+            import yaml
+
+            try:
+                names = (yaml.safe_load(described.read_bytes()) or {}).get("names", {})
+                return dict(names if isinstance(names, dict) else enumerate(names))
+            except (AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
+                raise ValueError(
+                    f"{str(described)!r} does not say the names of classes ({error})."
+                ) from error
+    return {}
 
 
 def _yolo_box(values: list[float]) -> tuple[float | None, ...]:
@@ -321,16 +339,18 @@ def _yolo_box(values: list[float]) -> tuple[float | None, ...]:
 
 
 def _picture_of(path: Path, folder: Path, images: Path | None) -> str:
-    name = path.relative_to(folder).with_suffix("")
-    places = [path.with_suffix("") if images is None else images / name]
-    if images is None and folder.name == "labels":
-        places.append(folder.parent / "images" / name)
+    name = path.with_suffix("")
+    places = [name if images is None else images / name.relative_to(folder)]
+    folders = name.parent.parts
+    if images is None and "labels" in folders:
+        last = len(folders) - 1 - folders[::-1].index("labels")
+        places.append(Path(*folders[:last], "images", *folders[last + 1 :], name.name))
     for place in places:
         for extension in sorted(image_extensions()):
             for case in (extension, extension.upper()):
                 if place.with_name(place.name + case).is_file():
                     return str(place.with_name(place.name + case))
-    where = "neither beside it nor in an images folder beside labels. Give their folder as images"
+    where = "neither beside it nor in images for labels. Give the folder of pictures as images"
     if images is not None:
         where = f"which would be {str(places[0])!r} with an image's extension"
     raise FileNotFoundError(f"There is no picture for {str(path)!r}, {where}.")
