@@ -10,6 +10,8 @@ from ._sheet import add_sheet, check_sheet, write_sheet
 __all__ = ["add_to"]
 
 _ESTIMATOR = "labels._quality.LabelQuality"
+# So many labels are hardly wrong: the classes are hard to tell apart, or thinly labelled.
+_TOO_MANY = 0.25
 _COLUMNS = ("path", "label", "suggested", "quality")
 
 
@@ -55,6 +57,11 @@ def _run(arguments: argparse.Namespace) -> Report:
     write_csv(arguments.output, _COLUMNS, lines)
     told = f"{arguments.output}: {len(suspects)} of {len(order)} labels, the most suspect first; "
     told += f"neighbours would give {len(differing)} another"
+    if len(differing) > _TOO_MANY * len(order):
+        told += (
+            ".\nThese are too many to be wrong: so far the labels hardly tell the classes apart. "
+        )
+        told += "Trust the order, and look at the first few"
     shown = [paths[row] for row in suspects]
     data = {
         "output": str(arguments.output),
@@ -65,6 +72,10 @@ def _run(arguments: argparse.Namespace) -> Report:
     if arguments.contact_sheet is not None and shown:
         data["contact_sheet"] = str(arguments.contact_sheet)
         title = f"{len(shown)} suspect labels, the worst first"
-        skipped = [*skipped, *write_sheet(arguments, shown, title, paths)]
+        captions = [
+            f"{number}  {label}" + (f", or {suggested}?" if label != suggested else "")
+            for number, (_, label, suggested, _) in enumerate(lines, start=1)
+        ]
+        skipped = [*skipped, *write_sheet(arguments, shown, title, paths, captions)]
         told += f"\n{arguments.contact_sheet}: how they look"
     return Report(told, data, skipped)

@@ -95,10 +95,12 @@ def _run(arguments: argparse.Namespace) -> Report:
         text += f"\n{arguments.copy_kept_to}: the kept images"
     if arguments.contact_sheet is not None:
         data["contact_sheet"] = str(arguments.contact_sheet)
-        shown = [paths[row] for row in _of_largest_groups(duplicates)]
+        rows_shown = _of_largest_groups(duplicates)
+        shown = [paths[row] for row in rows_shown]
+        captions = [_caption(lines[row]) for row in rows_shown]
         what = "images of the largest groups, the kept one of each first"
         with after_writing(arguments.output, "the contact sheet could not be written"):
-            skipped = [*skipped, *write_sheet(arguments, shown, what, paths)]
+            skipped = [*skipped, *write_sheet(arguments, shown, what, paths, captions)]
         text += f"\n{arguments.contact_sheet}: how they look"
     return Report(text, data, skipped)
 
@@ -114,6 +116,10 @@ def _lines(duplicates: "NearDuplicates", paths: list[str]) -> list[dict[str, Any
         strict=True,
     )
     return [dict(zip(_COLUMNS, values, strict=True)) for values in columns]
+
+
+def _caption(line: dict[str, Any]) -> str:
+    return f"group {line['group']}, " + ("kept" if line["kept"] else f"{line['similarity']:.6}")
 
 
 def _of_largest_groups(duplicates: "NearDuplicates") -> list[int]:

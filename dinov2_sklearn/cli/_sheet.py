@@ -35,18 +35,23 @@ def check_sheet(arguments: argparse.Namespace, *others: Path) -> None:
 
 
 def write_sheet(
-    arguments: argparse.Namespace, shown: list[str], what: str, images: list[str]
+    arguments: argparse.Namespace,
+    shown: list[str],
+    what: str,
+    images: list[str],
+    captions: list[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Write the sheet, which is none of the images; return those that are missing on it."""
     from ..drawing._contact_sheet import draw_sheet
     from ..utils import atomic_write, warn
 
-    title = what
+    title = what[:1].upper() + what[1:]
+    captions = captions and captions[:_ON_SHEET]
     if len(shown) > _ON_SHEET:
         title, shown = f"The first {_ON_SHEET} of {what}", shown[:_ON_SHEET]
     file: Path = arguments.contact_sheet
     _refuse_other(arguments, images)  # it may have been gathered just now
-    sheet, errors = draw_sheet(shown, title=title)
+    sheet, errors = draw_sheet(shown, captions, title=title)
     with atomic_write(file) as stream:
         sheet.save(stream, _KINDS[file.suffix.lower()], quality=90)
     if errors:

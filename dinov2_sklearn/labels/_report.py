@@ -24,6 +24,7 @@ from ._uncertainty import check_labels, default_classifier
 __all__ = ["LabelReport", "label_report"]
 
 _THIN = 5  # a class with fewer labels is learned from next to nothing
+_LITTLE = 0.05  # of accuracy, for twice as many labels
 _SHARES = (0.125, 0.25, 0.5, 1.0)
 _FOLDS = 5
 
@@ -137,9 +138,19 @@ class LabelReport:
             lines.append(f"{size:6d}  {scores.mean():.3f}")
         gain, error = self.last_doubling
         lines.append(f"in all  {self.accuracy:.3f} ± {self.accuracy_error:.3f}")
-        verdict = "more pay" if gain > 2 * error else "more may no longer pay"
-        lines.append(f"The last doubling brought {gain:+.3f} ± {error:.3f}: {verdict}.")
+        lines.append(
+            f"The last doubling brought {gain:+.3f} ± {error:.3f}: {_verdict(gain, error)}."
+        )
         return "\n".join(lines)
+
+
+def _verdict(gain: float, error: float) -> str:
+    """Say whether more labels pay, where two standard errors settle it."""
+    if gain > 2 * error:
+        return "more pay"
+    if gain + 2 * error < _LITTLE:
+        return "more may no longer pay"
+    return "too uncertain to say whether more pay"
 
 
 def label_report(

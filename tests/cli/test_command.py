@@ -263,6 +263,10 @@ def test_a_round_with_labels(desk, run):
     assert len(found["suspects"]) == found["n_differ"] < 6
     with Image.open("suspects.jpg") as sheet:
         assert sheet.width > 50
+    assert "too many" not in run(AUDIT.replace("--json", ""))
+    save_labels("guessed.csv", paths[:24], draw.integers(0, 4, 24))
+    guessed = AUDIT.replace("labels.csv", "guessed.csv").replace("--json", "")
+    assert "too many to be wrong" in run(guessed)
     found = run(LABEL_REPORT)
     assert found["accuracy"] > 0.9
     assert found["labels"] == {"robin": 13, "wren": 11}

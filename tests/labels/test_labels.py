@@ -1,6 +1,7 @@
 """What to label next, which labels look wrong, and how far one has come."""
 
 import io
+from dataclasses import replace
 
 import joblib
 import numpy as np
@@ -274,6 +275,15 @@ def test_report(digits):
     assert report.to_dict()["labels"]["9"] == 3
     display = report.learning_curve().plot(score_type="test")
     assert display.ax_.get_ylabel() == "Accuracy"
+    # What more labels bring is said where it is known.
+    for gains, verdict in [
+        ([0.1, 0.12, 0.11], "more pay"),
+        ([0.0, 0.01, 0.0], "more may no longer pay"),
+        ([0.2, -0.1, 0.1], "too uncertain to say"),
+    ]:
+        scores = np.stack([np.full(3, 0.5), 0.5 + np.array(gains)])
+        sizes = report.train_sizes[-2:]
+        assert verdict in str(replace(report, test_scores=scores, train_sizes=sizes))
 
 
 def test_a_class_of_copies_alone_is_left_out_and_named(digits):
