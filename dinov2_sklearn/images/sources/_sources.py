@@ -5,7 +5,6 @@
 
 import fnmatch
 import glob
-import json
 import math
 import os
 import re
@@ -33,12 +32,14 @@ from ._tables import (
     is_dataset,
     is_frame,
     is_listing,
+    is_sibling,
     read_csv,
     read_frame,
     read_jsonl,
     read_listing,
     read_parquet,
     read_txt,
+    sibling_details,
 )
 from ._walking import LEFT_BEHIND, above_glob, split_glob, walk, walk_glob, walk_url
 
@@ -48,7 +49,6 @@ _TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 _LISTINGS = (*_TABLES, ".txt")
 # Tar files are read as web data sets: what is called alike but for the extension is a row.
 _TARS = (".tar", ".tar.gz", ".tgz")
-_SIBLINGS = (".json", ".cls", ".txt")
 # What lies beside images as a rule: nobody who sees none of it listed is surprised.
 # fmt: off
 _COMPANIONS = frozenset({
@@ -434,7 +434,7 @@ def _from_tar(path: str, choice: _Choice) -> Listed:
             names, others = [], {}
             for member in filter(tarfile.TarInfo.isfile, archive):
                 names.append(member.name)
-                if _extension_in_tar(member.name) in _SIBLINGS:
+                if is_sibling(member.name):
                     content = archive.extractfile(member)
                     others[member.name] = b"" if content is None else content.read()
     except tarfile.TarError as error:
@@ -447,36 +447,7 @@ def _from_tar(path: str, choice: _Choice) -> Listed:
         )
     names = [f"tar://{name}::{path}" for name in names if name not in others]
     images = _select("tar://", names, choice, repr(path))
-    return images, as_columns([_details(ImageRef(image), others) for image in images])
-
-
-def _extension_in_tar(name: str) -> str:
-    """Return all from the first dot of a member's last part, as web data sets do."""
-    last = name.rpartition("/")[2]
-    return "." + last.partition(".")[2].lower()
-
-
-def _details(image: ImageRef, others: Mapping[str, bytes]) -> dict[str, Any]:
-    name = image.within.removeprefix("tar://")
-    folder, slash, last = name.rpartition("/")
-    key = folder + slash + last.partition(".")[0]
-    found: dict[str, Any] = {}
-    for extension in _SIBLINGS:
-        raw = others.get(key + extension)
-        if raw is None:
-            continue
-        text = raw.decode("utf-8", "replace").strip()
-        if extension == ".json":
-            try:
-                record = json.loads(text)
-            except ValueError as error:
-                raise ValueError(
-                    f"{key + extension!r}, beside {image.address!r}, is no JSON ({error})."
-                ) from error
-            found |= record if isinstance(record, dict) else {"json": record}
-        else:
-            found[extension[1:]] = text
-    return found
+    return images, as_columns([sibling_details(ImageRef(image), others) for image in images])
 
 
 def _refuse_choice(choice: _Choice, what: str) -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "is_frame",
     "is_listing",
     "is_missing",
+    "is_sibling",
     "read_csv",
     "read_frame",
     "read_jsonl",
@@ -41,6 +42,7 @@ __all__ = [
     "read_parquet",
     "read_table",
     "read_txt",
+    "sibling_details",
 ]
 
 # Paths, and the other columns by their names.
@@ -48,6 +50,7 @@ Listed: TypeAlias = tuple[list[str], Mapping[str, Any]]
 FEW = 5  # how many names an error shows
 _LONGEST = 500  # and how much of each
 _FIELD_LIMIT = threading.Lock()
+_SIBLINGS = (".json", ".cls", ".txt")  # of an image in a web data set
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -171,6 +174,36 @@ def as_columns(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Turn records into columns, with None where a record has no value."""
     names = dict.fromkeys(name for record in records for name in record)
     return {name: [record.get(name) for record in records] for name in names}
+
+
+def is_sibling(name: str) -> bool:
+    """Whether a member of a web data set's tar says something of the image beside it."""
+    # All from the first dot is the extension, as web data sets have it.
+    return "." + name.rpartition("/")[2].partition(".")[2].lower() in _SIBLINGS
+
+
+def sibling_details(image: ImageRef, others: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return what the members beside an image say of it."""
+    name = image.within.removeprefix("tar://")
+    folder, slash, last = name.rpartition("/")
+    key = folder + slash + last.partition(".")[0]
+    found: dict[str, Any] = {}
+    for extension in _SIBLINGS:
+        raw = others.get(key + extension)
+        if raw is None:
+            continue
+        text = raw.decode("utf-8", "replace").strip()
+        if extension == ".json":
+            try:
+                record = json.loads(text)
+            except ValueError as error:
+                raise ValueError(
+                    f"{key + extension!r}, beside {image.address!r}, is no JSON ({error})."
+                ) from error
+            found |= record if isinstance(record, dict) else {"json": record}
+        else:
+            found[extension[1:]] = text
+    return found
 
 
 def read_table(path: str, image_col: str, *, below: bool = True) -> Listed:
