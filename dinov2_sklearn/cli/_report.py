@@ -78,7 +78,8 @@ def write_csv(file: Path, columns: Sequence[str], lines: Iterable[Sequence[objec
     from ..utils import atomic_write
 
     text = StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    # The default line end, CRLF, also makes the writer quote a lone carriage return in a path.
+    table = csv.writer(text)
     table.writerow(columns)
     table.writerows(lines)
     with atomic_write(file) as stream:

@@ -80,6 +80,7 @@ def _run(arguments: argparse.Namespace) -> Report:
     file, selected = arguments.selection, None
     if file is not None:
         selected = load_selection(file, paths, root=arguments.root)
+    duplicates = _near_duplicates(rows, arguments.dedupe)  # refuses a bad threshold at once
     projector = UMAPProjector(**given(arguments, _PROJECTOR))
     projector.n_neighbors = min(projector.n_neighbors, len(rows) - 1)
     projector.fit(rows)
@@ -106,7 +107,7 @@ def _run(arguments: argparse.Namespace) -> Report:
             columns=shown,
             embeddings=rows,
             metric=projector.metric,
-            duplicates=_near_duplicates(rows, arguments.dedupe),
+            duplicates=duplicates,
             title=arguments.title,
         )
     else:

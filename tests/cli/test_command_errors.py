@@ -1,5 +1,7 @@
 """What is wrong is said in one line, with status 1 for a failure and 2 for a wrong usage."""
 
+import csv
+import io
 import json
 import os
 import re
@@ -314,6 +316,14 @@ def test_rows_without_numbers_are_left_out_and_told(desk, capsys):
     assert sorted(names, key=lambda name: int(name[:-4])) == [
         f"{i}.jpg" for i in range(20) if i not in (1, 3)
     ]
+
+
+def test_dedupe_writes_any_name_that_a_file_can_have(desk):
+    names = ["a\rb.jpg", 'c\n"d",.jpg', os.fsdecode(b"\xe9.jpg")]
+    save_embeddings("odd.npz", np.eye(3), names, model_name="m")
+    assert main(["dedupe", "--embeddings", "odd.npz", "--output", "a.csv"]) == 0
+    text = Path("a.csv").read_bytes().decode("utf-8", "surrogateescape")
+    assert [row["path"] for row in csv.DictReader(io.StringIO(text, newline=""))] == names
 
 
 def test_dedupe_tells_what_it_cannot_compare_with(desk, capsys):
