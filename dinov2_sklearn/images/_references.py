@@ -248,6 +248,12 @@ class ImageRef:
             return self.address
         return inner + os.path.abspath(outermost) + part  # noqa: PTH100
 
+    @property
+    def without_folders(self) -> str:
+        """The address without the folders that it, and the archive it is in, lie in."""
+        inner, outermost, part = self._parts()
+        return os.path.basename(inner) + os.path.basename(outermost) + part  # noqa: PTH119
+
     def below(self, folder: str) -> str:
         """Return the address, which counts from a folder where it is relative."""
         inner, outermost, part = self._parts()
@@ -420,11 +426,11 @@ def _find_moved(
     """Add the rows of images that moved, and say so."""
     by_name: dict[str, list[int]] = {}
     for row, path in enumerate(paths):
-        by_name.setdefault(os.path.basename(path), []).append(row)  # noqa: PTH119
-    wanted = Counter(os.path.basename(name) for name in names)  # noqa: PTH119
+        by_name.setdefault(ImageRef(path).without_folders, []).append(row)
+    bases = [ImageRef(name).without_folders for name in names]
+    wanted = Counter(bases)
     moved = []
-    for i, name in enumerate(names):
-        base = os.path.basename(name)  # noqa: PTH119
+    for i, base in enumerate(bases):
         if not found[i] and wanted[base] == 1 and len(by_name.get(base, [])) == 1:
             found[i] = by_name[base]
             moved.append(i)

@@ -18,7 +18,7 @@ from dinov2_sklearn import (
     load_selection,
 )
 from dinov2_sklearn.cli import main
-from dinov2_sklearn.images import ImageDecodeError, load_image
+from dinov2_sklearn.images import ImageDecodeError, find_rows, load_image
 from dinov2_sklearn.images.sources._walking import _find
 from dinov2_sklearn.selection import copy_images, write_selection
 
@@ -116,6 +116,13 @@ def test_an_empty_place_and_an_unknown_scheme(bucket):
         list_images("memory://bucket", pattern="*.bmp")
     with pytest.raises(OSError, match="'nothing://a' cannot be read .*nothing"):
         list_images("nothing://a")
+
+
+def test_an_image_of_a_moved_archive_is_found_by_its_own_name():
+    moved = [f"tar://{name}.jpg::new/shard.tar" for name in ("a", "sub/b")]
+    with pytest.warns(UserWarning, match="1 of the 1 images in picks are not where they were"):
+        assert find_rows(["tar://b.jpg::shard.tar"], moved, moved_in="picks") == [[1]]
+    assert find_rows(["tar://c.jpg::shard.tar"], moved[:1], moved_in="picks") == [[]]
 
 
 def test_what_is_no_archive_is_told_for_each_image(tmp_path, image_folder, archive, tiny_dinov2):
