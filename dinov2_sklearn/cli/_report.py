@@ -7,14 +7,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import StringIO
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Loaded", "Report", "after_writing", "all_skipped", "leave_out", "load", "write_csv"]
+__all__ = [
+    "Loaded",
+    "Report",
+    "after_writing",
+    "all_skipped",
+    "folder_of",
+    "leave_out",
+    "load",
+    "write_csv",
+]
 
 _BLOCK = 65_536
 _SHOWN = 20
@@ -46,6 +55,16 @@ def load(path: Path) -> Loaded:
     if len(loaded.rows) == 0:
         raise ValueError(f"{str(path)!r} holds no row without NaN or infinity.")
     return loaded
+
+
+def folder_of(path: str) -> str:
+    """Return the folder that an image lies in, that within an archive with the archive."""
+    from ..images import ImageRef
+
+    ref = ImageRef(path)
+    if not ref.is_url:
+        return str(PurePath(path).parent)
+    return ref.within.rpartition("/")[0] + "".join(path.partition("::")[1:])
 
 
 def leave_out(found: Any) -> Loaded:

@@ -2,11 +2,11 @@
 
 import argparse
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._options import Command, Commands, check_output, count, count_or_share, distance, given, share
-from ._report import Report, after_writing, load
+from ._report import Report, after_writing, folder_of, load
 from ._sheet import add_sheet, check_sheet, write_sheet
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _columns(
         columns |= _read_table(arguments.table, arguments.image_col, paths)
     by = arguments.group_by
     if by == "folder" and by not in columns:
-        columns[by] = [_folder(path) for path in paths]
+        columns[by] = [folder_of(path) for path in paths]
     if by is not None and by not in columns:
         known = ", ".join(map(repr, ["folder", *columns]))
         raise ValueError(f"--group-by {by!r} is not known of the images, only {known}.")
@@ -235,15 +235,6 @@ def _read_table(file: Path, image_col: str, paths: list[str]) -> dict[str, list[
                     "differ."
                 )
     return {name: [values[rows[0]] for rows in found] for name, values in columns.items()}
-
-
-def _folder(path: str) -> str:
-    from ..images import ImageRef
-
-    ref = ImageRef(path)
-    if not ref.is_url:
-        return str(PurePath(path).parent)
-    return ref.within.rpartition("/")[0] + "".join(path.partition("::")[1:])
 
 
 def _one_of_each(

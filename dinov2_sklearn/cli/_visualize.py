@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._options import Command, Commands, check_output, count, given, share
-from ._report import Report, load
+from ._report import Report, folder_of, load
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +35,9 @@ def add_to(commands: Commands) -> None:
     what = "let the page show one of each group of near-duplicates: cosine from which they are"
     command.option("--dedupe", float, "S", what)
     command.option("--n-clusters", count, "K", "colour the map by so many clusters")
-    command.option("--color-by", str, "NAME", "colour the map by a column that the images have")
+    command.option(
+        "--color-by", str, "NAME", "colour the map by a column of the images, or by 'folder'"
+    )
     parameter = partial(command.parameter, _PROJECTOR)
     parameter("n_neighbors", count, "N", "how far the map looks around each image")
     parameter("min_dist", share, "D", "how close together points may lie")
@@ -89,9 +91,11 @@ def _run(arguments: argparse.Namespace) -> Report:
     if (by := arguments.color_by) is not None:
         if arguments.n_clusters is not None:
             raise ValueError("--color-by and --n-clusters both colour the map. Give one of them.")
+        if by == "folder" and by not in known:
+            known[by] = _values([folder_of(path) for path in paths])
         if by not in known:
-            names = ", ".join(map(repr, known)) or "none"
-            raise ValueError(f"--color-by {by!r} is none of the columns of the images: {names}.")
+            names = ", ".join(map(repr, ["folder", *known]))
+            raise ValueError(f"--color-by {by!r} is not known of the images, only {names}.")
         labels = known.pop(by)
     if arguments.n_clusters is not None:
         labels = projector.cluster(arguments.n_clusters)

@@ -195,7 +195,7 @@ def _read(file: Path) -> dict[str, Any]:
             "folder with a folder a class."
         )
     if not file.exists():
-        raise FileNotFoundError(f"There are no labels {str(file)!r}.")
+        raise FileNotFoundError(f"There is no file of labels {str(file)!r}.")
     labels: dict[str, Any] = {}
     try:
         # A byte-order mark is how spreadsheets say UTF-8.

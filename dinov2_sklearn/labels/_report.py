@@ -138,19 +138,13 @@ class LabelReport:
             lines.append(f"{size:6d}  {scores.mean():.3f}")
         gain, error = self.last_doubling
         lines.append(f"in all  {self.accuracy:.3f} ± {self.accuracy_error:.3f}")
-        lines.append(
-            f"The last doubling brought {gain:+.3f} ± {error:.3f}: {_verdict(gain, error)}."
-        )
+        verdict = "too uncertain to say whether more pay"
+        if gain > 2 * error:
+            verdict = "more pay"
+        elif gain + 2 * error < _LITTLE and self.accuracy_error < _LITTLE:
+            verdict = "more may no longer pay"
+        lines.append(f"The last doubling brought {gain:+.3f} ± {error:.3f}: {verdict}.")
         return "\n".join(lines)
-
-
-def _verdict(gain: float, error: float) -> str:
-    """Say whether more labels pay, where two standard errors settle it."""
-    if gain > 2 * error:
-        return "more pay"
-    if gain + 2 * error < _LITTLE:
-        return "more may no longer pay"
-    return "too uncertain to say whether more pay"
 
 
 def label_report(

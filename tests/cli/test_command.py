@@ -232,7 +232,7 @@ def test_a_round_of_work(desk, run):
         assert picture.size == (200, 150)
     run(PAGE)
     with_images = Path("map.html").stat().st_size
-    run(PAGE.replace("--show-images", ""))
+    run(PAGE.replace("--show-images", "").replace("by day", "by folder"))
     assert Path("map.html").stat().st_size < with_images - 5000
 
 

@@ -165,7 +165,7 @@ def test_files_that_hold_no_labels(name, contents, message, tmp_path):
 
 
 def test_other_mistakes_with_files(tmp_path):
-    with pytest.raises(FileNotFoundError, match="There are no labels"):
+    with pytest.raises(FileNotFoundError, match="There is no file of labels"):
         load_labels(tmp_path / "a.csv", ["a.jpg"])
     with pytest.raises(TypeError, match="the single path 'a.jpg'"):
         load_labels(tmp_path / "a.csv", "a.jpg")
