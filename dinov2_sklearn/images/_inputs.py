@@ -128,6 +128,16 @@ def _holds_images(feature: Any) -> bool:
 
 def _list_dataset(X: Any, estimator_name: str) -> Iterator[LazyImage]:
     """Yield the rows of a data set or of a column of one, none of which is read yet."""
+    if isinstance(X, dict):
+        raise ValueError(
+            f"{estimator_name} takes one data set, got the splits {', '.join(map(repr, X))}. Pick "
+            "one and its column, as dataset['train']['image']."
+        )
+    if not hasattr(getattr(X, "source", X), "__len__"):
+        raise TypeError(
+            f"{estimator_name} reads rows by their numbers, and a streamed data set has none. Load "
+            "it without streaming=True."
+        )
     if hasattr(X, "column_name"):
         dataset, column = X.source, X.column_name
     else:

@@ -446,6 +446,13 @@ def test_a_data_set_of_hugging_face_is_read_row_by_row(noise):
         check_images(data.remove_columns("image").add_column("n", [1, 2, 3]), estimator_name="X")
     with pytest.raises(TypeError, match="to_parquet"):
         list_images(data)
+    splits = datasets.DatasetDict({"train": data})
+    with pytest.raises(ValueError, match=r"got the splits 'train'. Pick one"):
+        check_images(splits, estimator_name="X")
+    streamed = data.to_iterable_dataset()
+    for given in (streamed, streamed["image"]):
+        with pytest.raises(TypeError, match="without streaming=True"):
+            check_images(given, estimator_name="X")
 
 
 def test_a_table_of_images_is_a_sequence_of_addresses():
