@@ -275,23 +275,25 @@ class NearDuplicates(
         batch = check_rows(X, self.metric, estimator=self, reset=False)
         scores = self._scores(len(batch))
         n_before = len(self._rows)
-        self._rows = np.concatenate([self._rows, batch.astype(self._rows.dtype, copy=False)])
-        geometry = to_geometry(self._rows, self.metric)
-        new = np.arange(n_before, len(self._rows))
+        # Of the finer precision, in which no row of either becomes another.
+        rows = np.concatenate([self._rows, batch])
+        geometry = to_geometry(rows, self.metric)
+        new = np.arange(n_before, len(rows))
         parents, sq_distances = nearest_within(
-            to_geometry(self._rows[n_before:], self.metric), geometry, self._limit, before=new
+            to_geometry(rows[n_before:], self.metric), geometry, self._limit, before=new
         )
         near = sq_distances <= self._limit
+        labels = self._join_groups(geometry, new, np.where(near, parents, -1))
+        latest = (len(rows), scores)
+        kept = _kept(geometry, labels, [latest], start=n_before, kept=self.kept_indices_)
+        # From here on nothing takes long: who interrupts it finds it as it was.
+        self._rows, self._batches = rows, [*self._batches, latest]
         self._pairs = Pairs(
             np.concatenate([self._pairs.first, parents[near]]),
             np.concatenate([self._pairs.second, new[near]]),
             np.concatenate([self._pairs.sq_distances, sq_distances[near]]),
         )
         self._searched, self._searched_limit = self._pairs, self._limit
-        labels = self._join_groups(geometry, new, np.where(near, parents, -1))
-        latest = (len(self._rows), scores)
-        self._batches = [*self._batches, latest]
-        kept = _kept(geometry, labels, [latest], start=n_before, kept=self.kept_indices_)
         self._describe(geometry, labels, kept)
         self._say(started)
         return self

@@ -213,6 +213,14 @@ def test_rethreshold_keeps_the_rows_that_each_batch_kept(keep):
     np.testing.assert_array_equal(searched.rethreshold(0.999).kept_indices_, direct.kept_indices_)
 
 
+def test_a_finer_batch_is_not_rounded():
+    X, _ = frames(n_scenes=5)
+    fine = 1e-60 * X[:2].astype(np.float64)  # zero in float32
+    duplicates = NearDuplicates(0.99).fit(X).partial_fit(fine)
+    np.testing.assert_array_equal(duplicates.nearest_[-2:], [0, 1])
+    np.testing.assert_allclose(duplicates.nearest_similarity_[-2:], 1)
+
+
 def test_predict_finds_the_fitted_row_that_is_copied():
     X, _ = frames()
     duplicates = NearDuplicates(0.95).fit(X)
