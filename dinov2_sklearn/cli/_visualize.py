@@ -2,7 +2,9 @@
 
 import argparse
 import math
+import os
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +94,7 @@ def _run(arguments: argparse.Namespace) -> Report:
         if arguments.n_clusters is not None:
             raise ValueError("--color-by and --n-clusters both colour the map. Give one of them.")
         if by == "folder" and by not in known:
-            known[by] = _values([folder_of(path) for path in paths])
+            known[by] = _values(_told_apart([folder_of(path) for path in paths]))
         if by not in known:
             names = ", ".join(map(repr, ["folder", *known]))
             raise ValueError(f"--color-by {by!r} is not known of the images, only {names}.")
@@ -130,6 +132,15 @@ def _near_duplicates(rows: "NDArray", min_similarity: float | None) -> "NDArray 
     from ..duplicates import NearDuplicates
 
     return None if min_similarity is None else NearDuplicates(min_similarity).fit(rows).labels_
+
+
+def _told_apart(folders: list[str]) -> list[str]:
+    """Name folders without what all have in common."""
+    parts = [folder.replace(os.sep, "/").split("/") for folder in folders]
+    # What the first and the last in order have in common, all between them have.
+    begins = zip(min(parts), max(parts), strict=False)
+    n_common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], begins))
+    return ["/".join(its[n_common:]) or its[-1] for its in parts]
 
 
 def _values(values: list[Any]) -> "NDArray":

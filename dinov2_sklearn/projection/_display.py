@@ -221,10 +221,10 @@ class ProjectionDisplay(SavableFigureMixin):
             Text above the map.
 
         annotate : bool, default=True
-            Write each group's name at its middle, or beside it with a line where names would
-            overlap (on a map of 3 coordinates they may). A name that finds no room on the map is
-            left out, of the smallest groups first. Otherwise a legend names the groups, as long
-            as they are few.
+            Write each group's name, in its colour, at its middle, or beside it with a line where
+            names would overlap (on a map of 3 coordinates they may). A name that finds no room on
+            the map is left out, of the smallest groups first. Otherwise a legend names the groups,
+            as long as they are few.
 
         show_axes : bool, default=False
             Draw the axes. The coordinates of such a map have no meaning of their own.

@@ -34,6 +34,7 @@ DENSITY_POINTS = 50_000
 DENSITY_CELLS = 450  # along the longer side
 FAINTEST = 0.25
 INK = "#23272F"
+COLOR_OF_NAMES = 0.55  # share of the group's colour in its name, the rest is ink
 MOST_TRIES = 2000
 NAME_GAP = 1.0  # points between two names
 LINE_FROM = 8.0  # points from its group at which a name gets a line to it
@@ -72,7 +73,7 @@ def draw_map(
         _draw_points(ax, positions, colors, size, is_faint)
     handles = _mark_selected(ax, positions, colors, selected, size, plain=labels is None)
     if groups is not None and annotate:
-        _write_names(ax, groups)
+        _write_names(ax, groups, palette)
     elif groups is not None and len(groups.names) <= len(PALETTE):
         handles = [*map(_dot, groups.names, palette), *handles]
     if handles:
@@ -203,19 +204,27 @@ def _palette(cmap: str | None, n_groups: int) -> tuple[str, ...] | None:
     return tuple(to_hex(colors(i)) for i in range(max(n_groups, 1)))
 
 
-def _write_names(ax: Any, groups: Groups) -> None:
+def _write_names(ax: Any, groups: Groups, palette: Sequence[str]) -> None:
+    """Write each group's name, dark enough to read, in its colour: its points may lie far away."""
     sizes = np.bincount(groups.codes[groups.codes >= 0], minlength=len(groups.names))
     order = np.argsort(-sizes, kind="stable")
     size = 12 if len(groups.names) <= 30 else 8
     names = [groups.names[group] for group in order]
+    inks = [_darkened(palette[group]) for group in order]
     if ax.name != "3d":
-        _add_labels(ax, names, groups.centers[order], size, INK)
+        _add_labels(ax, names, groups.centers[order], size, inks)
         return
-    for name, center in zip(names, groups.centers[order], strict=True):
+    for name, center, ink in zip(names, groups.centers[order], inks, strict=True):
         text = ax.text(*center, name, ha="center", va="center", zorder=4)
-        text.set(fontsize=size, fontweight="bold", color=INK)
+        text.set(fontsize=size, fontweight="bold", color=ink)
         text.set_parse_math(False)
         text.set_in_layout(False)
+
+
+def _darkened(color: str) -> str:
+    pairs = zip(to_rgb(color), to_rgb(INK), strict=True)
+    red, green, blue = (COLOR_OF_NAMES * own + (1 - COLOR_OF_NAMES) * ink for own, ink in pairs)
+    return to_hex((red, green, blue))
 
 
 def _dot(name: str, color: str, edge: str = "none") -> Any:
@@ -318,13 +327,13 @@ def arrange(
 
 
 def _add_labels(
-    ax: Any, names: Sequence[str], anchors: NDArray[np.float64], size: float, color: str
+    ax: Any, names: Sequence[str], anchors: NDArray[np.float64], size: float, colors: Sequence[str]
 ) -> None:
     """Write names on two-dimensional axes, those that matter most first."""
     halo = [withStroke(linewidth=3, foreground="white", alpha=0.85)]
-    line = {"arrowstyle": "-", "color": color, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}
+    line = {"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}
     labels = []
-    for name, anchor in zip(names, anchors, strict=True):
+    for name, anchor, color in zip(names, anchors, colors, strict=True):
         label = ax.annotate(
             name,
             anchor,
@@ -333,7 +342,7 @@ def _add_labels(
             ha="center",
             va="center",
             zorder=4,
-            arrowprops=line,
+            arrowprops={**line, "color": color},
             annotation_clip=False,
         )
         label.set(fontsize=size, fontweight="bold", color=color, path_effects=halo)

@@ -1,3 +1,4 @@
+import colorsys
 import subprocess
 import sys
 
@@ -6,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -161,6 +162,21 @@ def test_selected_points_are_drawn_again_on_top(selected):
     assert set(marks) == {tuple(POINTS[i]) for i in (3, 9, 50)}
     assert len(dots) == 60
     assert [t.get_text() for t in display.ax_.get_legend().get_texts()] == ["selected (3)"]
+
+
+@pytest.mark.parametrize("n_groups", [3, 30])
+def test_a_name_has_the_hue_of_its_group_and_can_be_read(n_groups):
+    # Wherever the points of a group lie, its name says which they are.
+    labels = np.resize([f"group {i}" for i in range(n_groups)], 60)
+    display = ProjectionDisplay.from_coordinates(POINTS, labels=labels)
+    (dots,) = drawn_points(display)
+    for text in display.ax_.texts:
+        group = np.flatnonzero(labels == text.get_text())[0]
+        own = colorsys.rgb_to_hsv(*to_rgb(dots[tuple(POINTS[group])]))
+        written = colorsys.rgb_to_hsv(*to_rgb(text.get_color()))
+        assert min(abs(own[0] - written[0]), 1 - abs(own[0] - written[0])) < 0.05
+        linear = np.array(to_rgb(text.get_color())) ** 2.2
+        assert 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) > 3  # contrast to white
 
 
 def test_texts_that_look_like_mathematics_or_hidden_labels_are_shown_as_they_are(tmp_path):
