@@ -133,7 +133,7 @@ def test_columns_travel_through_a_table_to_the_page(at_trap, tiny_dinov2):
     [
         ("extract --output x.npz", "Name the images with --input"),
         ("extract --boxes detections.json --input a --input b --output x.npz", "one --input at"),
-        ("visualize --embeddings boxes.npz --color-by dog --output x.png", "'dog' is none of"),
+        ("visualize --embeddings boxes.npz --color-by dog --output x.png", "'dog' is not known"),
         ("select --embeddings boxes.npz --n 3 --group-by dog --output x.csv", "'dog' is not known"),
     ],
 )

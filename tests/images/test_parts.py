@@ -3,7 +3,9 @@
 import gzip
 import io
 import json
+import shutil
 import tarfile
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -246,6 +248,16 @@ def test_boxes_of_megadetector(noise):
         list_boxes(file, min_confidence=0.95)
 
 
+def test_pictures_of_boxes_are_found_by_names_written_elsewhere(noise):
+    name = "cam\u00e9ra/a.png"
+    Path(name).parent.mkdir()
+    shutil.copy("a.png", name)
+    box = {"category": "1", "conf": 1.0, "bbox": [0, 0, 1, 1]}
+    for written in (name.replace("/", "\\"), unicodedata.normalize("NFD", name)):
+        file = write_json("d.json", {"images": [{"file": written, "detections": [box]}]})
+        assert list_boxes(file).columns["picture"].tolist() == [name]
+
+
 def test_boxes_of_coco_that_leave_their_pictures_are_clipped_and_told(noise):
     image = {"id": 7, "file_name": "a.png", "width": 60, "height": 40}
     kinds = [{"id": 3, "name": "cat"}]
@@ -483,7 +495,6 @@ def test_boxes_clipped_at_decoding_are_told_once(noise, tiny_dinov2):
 
 def test_the_cache_tells_boxes_apart_and_knows_them_by_content(noise, tiny_dinov2, opened):
     import os
-    import shutil
 
     from dinov2_sklearn import DINOv2Transformer
 

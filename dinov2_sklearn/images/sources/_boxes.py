@@ -13,7 +13,7 @@ from .._fragments import Fragment
 from .._references import ImageBytes, ImageDecodeError, ImageRef
 from .._table import ImageTable
 from ..decoding import image_extensions, image_size
-from ._tables import as_columns, check_column, is_frame, is_missing, read_table
+from ._tables import as_columns, as_on_disk, check_column, is_frame, is_missing, read_table
 
 __all__ = ["list_boxes"]
 
@@ -129,6 +129,7 @@ def list_boxes(
                 f"categories has {unknown[0]!r}; the boxes' are {', '.join(named) or 'none'}."
             )
     root = _root(source, images)
+    found_as = cache(as_on_disk)
     size_of = cache(partial(_size, storage_options=storage_options))
     paths, chosen = [], []
     n_clipped = n_outside = n_empty = 0
@@ -138,6 +139,7 @@ def list_boxes(
         if _confidence(box) < min_confidence:
             continue
         picture = ImageRef(box.image).below(root) if root else box.image
+        picture = found_as(picture) or picture  # where it is missing, decoding reports it
         size = box.size
         if square and size is None:
             size = size_of(picture)

@@ -28,6 +28,7 @@ __all__ = [
     "FEW",
     "Listed",
     "as_columns",
+    "as_on_disk",
     "below_folder_of",
     "check_column",
     "is_dataset",
@@ -327,7 +328,7 @@ def _existing(
     paths: Sequence[str], what: str, missing: str, listed: Sequence[str] | None = None
 ) -> list[str]:
     """Return the paths as the files are called, or report those that are not there."""
-    found = [_as_on_disk(path) for path in paths]
+    found = [as_on_disk(path) for path in paths]
     gone = [name for path, name in zip(found, listed or paths, strict=True) if path is None]
     if gone and missing == "raise":
         shown = ", ".join(repr(name[:_LONGEST]) for name in gone[:FEW])
@@ -343,14 +344,14 @@ def _existing(
     ]
 
 
-def _as_on_disk(path: str) -> str | None:
+def as_on_disk(path: str) -> str | None:
     """Return a path in the form in which there is a file, of all those that mean the same."""
     # A request for each of a million URLs would take hours: decoding tells which are missing.
     if ImageRef(path).is_url or os.path.isfile(path):
         return path
     file, fragment = split_fragment(path)
     if fragment:
-        on_disk = _as_on_disk(file)
+        on_disk = as_on_disk(file)
         return None if on_disk is None else f"{on_disk}#{fragment}"
     texts = dict.fromkeys([path, _from_windows(path)])
     forms = [
