@@ -1,6 +1,7 @@
 """Values that several rooms are given: what they accept, and what they say when they do not."""
 
 import os
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
@@ -12,7 +13,8 @@ __all__ = ["check_indices", "check_int", "refuse_paths"]
 
 def refuse_paths(X: Any) -> None:
     """Raise a ValueError if X is paths, where embeddings are wanted."""
-    listed = isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.ndim == 1)
+    listed = isinstance(X, Sequence) and not isinstance(X, (str, bytes))
+    listed = listed or (isinstance(X, np.ndarray) and X.ndim == 1)
     if listed and len(X) and isinstance(X[0], (str, os.PathLike)):
         raise ValueError(
             f"X holds paths, such as {str(X[0])!r}, where embeddings are wanted. Make them first: "

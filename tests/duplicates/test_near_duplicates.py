@@ -7,7 +7,7 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 
-from dinov2_sklearn import DiversitySampler, NearDuplicates, leaks
+from dinov2_sklearn import DiversitySampler, ImageTable, NearDuplicates, leaks
 
 
 def cosines(X):
@@ -323,6 +323,7 @@ X5 = np.random.default_rng(0).normal(size=(5, 3))
         ({"keep": [1.0, 2.0]}, X5, r"one score a row \(5\). Got an array of shape \(2,\)"),
         ({"keep": [1.0, 2.0, np.nan, 1, 1]}, X5, "NaN, first at row 2"),
         ({}, ["a.jpg", "b.jpg"], "holds paths"),
+        ({}, ImageTable(["a.jpg", "b.jpg"]), "holds paths"),
     ],
 )
 def test_bad_input_is_named(parameters, X, message):
