@@ -100,7 +100,10 @@ def _run(arguments: argparse.Namespace) -> Report:
             raise ValueError(f"--color-by {by!r} is not known of the images, only {names}.")
         labels = known.pop(by)
     if arguments.n_clusters is not None:
-        labels = projector.cluster(arguments.n_clusters)
+        by, labels = "cluster of the map", projector.cluster(arguments.n_clusters)
+    if is_page and labels is not None and by != "label":
+        # By its own title: the page colours by the first, and takes what is called label for names.
+        known, labels = {by: labels} | known, None
     display = ProjectionDisplay(projector.embedding_, labels=labels, selected=selected, names=paths)
     if is_page:
         thumbnails = "sprites" if arguments.show_images else None

@@ -1,6 +1,8 @@
 """The command: every option, and a round of work from end to end."""
 
+import base64
 import csv
+import gzip
 import inspect
 import json
 import os
@@ -234,6 +236,10 @@ def test_a_round_of_work(desk, run):
     with_images = Path("map.html").stat().st_size
     run(PAGE.replace("--show-images", "").replace("by day", "by folder"))
     assert Path("map.html").stat().st_size < with_images - 5000
+    # The page colours by the first column, which keeps its own title.
+    found = re.search(r'id="data"[^>]*>([^<]+)<', Path("map.html").read_text())[1]
+    columns = json.loads(gzip.decompress(base64.b64decode(found)))["columns"]
+    assert [column["title"] for column in columns][:2] == ["folder", "day"]
 
 
 def test_a_round_with_labels(desk, run):
