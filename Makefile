@@ -82,11 +82,12 @@ format: $(VENV)/.installed-dev ## Put the code into its form
 	$(BIN)/ruff check --fix
 
 # A file's tests stay in one process: they share what is slow to make, such as the demo's results.
-# One thread for each: two processes of two threads wait for each other on two cores. Files run in
-# the order of their names, by which no slow one comes last.
+# One thread for each: processes of two threads wait for each other on two cores. Three of them, as
+# tests that start processes wait for these a quarter of the time. Files run in the order of their
+# names, by which no slow one comes last.
 test: lint ## Lint, and run the tests
 	OMP_NUM_THREADS=1 DINOV2_SKLEARN_CACHE="$(CURDIR)/$(CACHE)" \
-		$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations 10
+		$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations 10
 
 docs: notebooks $(VENV)/.installed-docs ## Build the documents into build/docs/html, warnings as errors
 	$(BIN)/python -m sphinx -E -b html -W --keep-going -d build/docs/doctrees docs build/docs/html

@@ -31,6 +31,9 @@ __all__ = ["LabelQuality", "label_quality"]
 EXACT_ROWS = 20_000
 # Votes counted at once, over all rows of a block.
 _BLOCK = 2**22
+# The score of a label that nobody can judge, and how many copies must have it where no other row
+# has: fewer may be a slip of the pen.
+_UNKNOWN, _MANY = 1 / 3, 3
 # What is allowed for rounding where only equal rows are copies.
 _ROUNDING = 1e-9
 
@@ -38,9 +41,9 @@ _ROUNDING = 1e-9
 class LabelQuality(VersionedMixin, BaseEstimator):
     """Score labels by their neighbours: low where a label is likely wrong.
 
-    Each row's class is voted on by its nearest labelled rows. Copies are judged as one and vote as
-    one, and not on themselves: a burst that was labelled at once would otherwise vouch for its own
-    mistake, and outvote all others.
+    Each row's class is voted on by its nearest labelled rows. Copies vote as one, and not on
+    themselves: a burst that was labelled at once would otherwise vouch for its own mistake, and
+    outvote all others. But a label that differs from those of a row's copies is doubted for that.
 
     Parameters
     ----------
@@ -80,7 +83,9 @@ class LabelQuality(VersionedMixin, BaseEstimator):
     A vote weighs one over the squared distance, and less the more labels its class has (by the
     square root of their number), so that a rare class is not outvoted by being rare. With p the
     share of a row's own label and r the largest share of another class, the score is
-    ``(1 + 2 p - r) / 3``.
+    ``(1 + 2 p - r) / 3``, times the share of the row's copies, itself included, that have its
+    label. A label that three copies or more have, and no other row, cannot be judged by others: it
+    scores at least a third.
 
     Of a set of copies the first row stands for all, with the label that most of them have. Up to
     20,000 such rows, voters are the nearest of all; of more, rows are compared with those of the
@@ -156,18 +161,18 @@ class LabelQuality(VersionedMixin, BaseEstimator):
         geometry = to_geometry(rows if len(known) == len(rows) else rows[known], "cosine")
         limit = self._copy_limit()
         pairs = find_pairs(geometry, limit)
-        self._groups = connected(len(known), pairs.first, pairs.second)
+        groups = connected(len(known), pairs.first, pairs.second)
+        self._copies = _Copies(groups, codes[known], len(self.classes_))
         # The unit rows are what is searched, also in what is loaded from a pickle.
         self._rows = geometry[:]
-        self._voters, self._votes = _represent(self._groups, codes[known], len(self.classes_))
+        self._voters, self._votes = self._copies.first, self._copies.common
         self.n_groups_ = len(self._voters)
         self._warn_of_few(known)
         self._of_groups = self._ask(None)
         self.neighbor_recall_ = self._of_groups.recall
         scores = np.full(len(rows), np.nan)
         places = np.empty(len(rows), dtype=np.intp)
-        own = self._of_copies(np.arange(len(known)))
-        scores[known], places[known] = self._count(own, codes[known])
+        scores[known], places[known] = self._judge_copies(np.arange(len(known)), codes[known])
         if len(unknown):
             found = self._ask(RowSubset(to_geometry(rows, "cosine"), unknown))
             places[unknown] = self._count(found, None)[1]
@@ -181,7 +186,7 @@ class LabelQuality(VersionedMixin, BaseEstimator):
     def _warn_of_few(self, known: NDArray[np.intp]) -> None:
         counts = np.bincount(self._votes, minlength=len(self.classes_))
         lonely = self.classes_[counts < 2].tolist()
-        largest = int(np.bincount(self._groups).max())
+        largest = int(self._copies.sizes.max())
         if largest > max(len(known) / 2, 2):
             warn(
                 f"{largest} of {len(known)} labelled rows are copies at min_similarity="
@@ -190,8 +195,8 @@ class LabelQuality(VersionedMixin, BaseEstimator):
         elif lonely:
             warn(
                 f"{len(lonely)} of {len(counts)} classes have a single label or copies of one, "
-                f"such as {lonely[0]!r}: no other row can speak for it, so it scores low, right "
-                "or wrong."
+                f"such as {lonely[0]!r}: no other row can speak for it, so its score says "
+                "little, right or wrong."
             )
 
     def score_samples(self, X: ArrayLike, y: Any = None) -> NDArray[np.float64]:
@@ -218,7 +223,7 @@ class LabelQuality(VersionedMixin, BaseEstimator):
         first, apart = nearest(queries, self._rows)
         copies = np.flatnonzero(apart <= self._copy_limit())
         labels = None if own is None else own[copies]
-        scores[copies] = self._count(self._of_copies(first[copies]), labels)[0]
+        scores[copies] = self._judge_copies(first[copies], labels)[0]
         return scores
 
     def _places(self, y: Any, n_rows: int) -> NDArray[np.intp]:
@@ -243,11 +248,24 @@ class LabelQuality(VersionedMixin, BaseEstimator):
             return NearNeighbors(*knn(rows, k, queries=queries), 1.0)
         return knn_in_cells(rows.astype(np.float32, copy=False), k, queries=queries)
 
-    def _of_copies(self, rows: NDArray[np.intp]) -> NearNeighbors:
-        """Return the voters on fitted rows, which are those on the first of their copies."""
+    def _judge_copies(
+        self, rows: NDArray[np.intp], own: NDArray[np.intp] | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Score labels of fitted rows, or of copies of these, by the voters on all their copies."""
         indices, sq_distances, recall = self._of_groups
-        groups = self._groups[rows]
-        return NearNeighbors(indices[groups], sq_distances[groups], recall)
+        groups = self._copies.groups[rows]
+        found = NearNeighbors(indices[groups], sq_distances[groups], recall)
+        scores, places = self._count(found, own)
+        if own is None:
+            return scores, places
+        # Copies cannot vouch for a label, but contradict one.
+        common = self._votes[groups]
+        agreeing = self._copies.count(groups, np.maximum(own, 0))
+        is_alone = (np.bincount(self._votes)[common] < 2) & (own == common) & (agreeing >= _MANY)
+        scores = np.where(is_alone, np.maximum(scores, _UNKNOWN), scores)
+        scores *= agreeing / self._copies.sizes[groups]
+        is_fewer = agreeing < self._copies.count(groups, common)
+        return scores, np.where(is_alone | is_fewer, common, places)
 
     def _count(
         self, found: NearNeighbors, own: NDArray[np.intp] | None
@@ -293,14 +311,26 @@ class LabelQuality(VersionedMixin, BaseEstimator):
         return np.where(own >= 0, scores, np.nan), suggested
 
 
-def _represent(
-    groups: NDArray[np.int32], codes: NDArray[np.intp], n_classes: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the first row of each group, and the class that most of its rows have."""
-    pairs, counts = np.unique(groups * np.int64(n_classes) + codes, return_counts=True)
-    pairs = pairs[np.argsort(-counts, kind="stable")]
-    common = pairs[np.unique(pairs // n_classes, return_index=True)[1]] % n_classes
-    return np.unique(groups, return_index=True)[1], common
+class _Copies:
+    """What labels each set of copies has, and how often."""
+
+    def __init__(self, groups: NDArray[np.int32], codes: NDArray[np.intp], n_classes: int):
+        self.groups, self._n_classes = groups, np.int64(n_classes)
+        self.sizes = np.bincount(groups)
+        self.first = np.unique(groups, return_index=True)[1]
+        self._pairs, self._counts = np.unique(self._pair(groups, codes), return_counts=True)
+        pairs = self._pairs[np.argsort(-self._counts, kind="stable")]
+        at = np.unique(pairs // self._n_classes, return_index=True)[1]
+        self.common: NDArray[np.intp] = (pairs[at] % self._n_classes).astype(np.intp)
+
+    def count(self, groups: NDArray, codes: NDArray) -> NDArray[np.intp]:
+        """Count the labels of some class in each of some groups."""
+        wanted = self._pair(groups, codes)
+        at = np.minimum(np.searchsorted(self._pairs, wanted), len(self._pairs) - 1)
+        return np.where(self._pairs[at] == wanted, self._counts[at], 0)
+
+    def _pair(self, groups: NDArray, codes: NDArray) -> NDArray[np.int64]:
+        return groups * self._n_classes + codes
 
 
 def label_quality(

@@ -169,6 +169,24 @@ def test_a_burst_has_one_vote(digits):
     assert (label_quality(bursts, labels)[1][600:] == y[rows]).mean() > 0.9
 
 
+def test_copies_contradict_a_label_though_they_cannot_vouch_for_one(digits):
+    X, y = digits
+    draw = np.random.default_rng(0)
+    # A scene of its own, all frames of which are copies: no other row has its label.
+    burst = -X[:1] - 1 + draw.normal(scale=0.01, size=(40, X.shape[1])).astype(np.float32)
+    rows, labels = np.concatenate([X, burst]), np.concatenate([y, np.full(40, 10)])
+    labels[600:603] = [3, 3, 7]
+    with pytest.warns(UserWarning, match="1 of 11 classes have a single label or copies of one"):
+        model = LabelQuality().fit(rows, labels)
+    quality, suggested = model.label_quality_[600:], model.suggested_labels_[600:]
+    assert quality[:3].max() < 0.05 < 0.3 < quality[3:].min() <= quality.max() < 0.4
+    assert (suggested == 10).all()
+    np.testing.assert_array_equal(model.score_samples(burst, labels[600:]), quality)
+    # All of another class: it is no copy's word against another's, and others judge it.
+    labels[600:] = 3
+    assert label_quality(rows, labels)[0][600:].max() < 0.2
+
+
 def test_many_voters_are_looked_for_among_those_around_alone(digits, monkeypatch):
     X, truth = digits
     y, _ = change(truth, 0.1, "uniform")
