@@ -152,7 +152,7 @@ class NearDuplicatesDisplay(SavableFigureMixin):
         ----------
         kind : {"groups", "pairs"}, default="groups"
             A line of images for each group, the kept one first and then the least similar ones,
-            or one for each pair.
+            or pairs side by side.
         columns : int, default=6
             Images in a line; what a group has more is counted.
 
@@ -177,7 +177,7 @@ class NearDuplicatesDisplay(SavableFigureMixin):
             )
             for rows, captions, title in lines
         ]
-        return _stack(sheets)
+        return _stack(sheets, across=1 if kind == "groups" else max(1, columns // 2))
 
     def plot(self, kind: str = "groups", *, ax: Any = None, columns: int = 6) -> Self:
         """Draw the images.
@@ -226,14 +226,17 @@ class NearDuplicatesDisplay(SavableFigureMixin):
         return lines
 
 
-def _stack(sheets: list[Any]) -> Any:
+def _stack(sheets: list[Any], across: int) -> Any:
+    """Lay sheets out in lines; where there are several in a line, all are of one size."""
     from PIL import Image
 
-    width = max(sheet.width for sheet in sheets)
-    height = sum(sheet.height for sheet in sheets) + _GAP * (len(sheets) - 1)
+    lines = [sheets[i : i + across] for i in range(0, len(sheets), across)]
+    width = max(sum(sheet.width for sheet in line) for line in lines)
+    height = sum(line[0].height for line in lines) + _GAP * (len(lines) - 1)
     whole = Image.new("RGB", (width, height), "#ffffff")
     top = 0
-    for sheet in sheets:
-        whole.paste(sheet, (0, top))
-        top += sheet.height + _GAP
+    for line in lines:
+        for i, sheet in enumerate(line):
+            whole.paste(sheet, (i * sheet.width, top))
+        top += line[0].height + _GAP
     return whole
