@@ -9,8 +9,9 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-# Of the map's width and height: around the scenes in the middle, ending on one of their points.
-LASSO = [(0.645, 0.7), (0.67, 0.58), (0.74, 0.525), (0.8, 0.58), (0.8, 0.72), (0.72, 0.77)]
+# Of the map's width and height: around the retinas and the tissue, ending on one of their sides.
+LASSO = [(0.405, 0.28), (0.405, 0.2), (0.415, 0.1), (0.48, 0.1), (0.482, 0.17), (0.458, 0.2)]
+LASSO += [(0.458, 0.28)]
 
 
 def main(page: str, picture: str) -> None:
@@ -32,7 +33,7 @@ def main(page: str, picture: str) -> None:
         for corner in corners[1:]:
             tab.mouse.move(*corner, steps=5)
         tab.mouse.up()
-        tab.fill("#labels input[list]", "indoors")
+        tab.fill("#labels input[list]", "medical")
         tab.locator("#labels input[list]").press("Enter")
         tab.select_option("#tools select", label="label")  # the scenes again
         tab.locator("#pictures button").nth(6).click()
