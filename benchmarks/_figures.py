@@ -34,6 +34,11 @@ SPEED = [
         ("projection/fit", "100,000 x 384, fresh process, seeded"),
     ),
     (
+        "near-duplicates of 100,000 x 384",
+        "faiss range search",
+        ("duplicates/peers", "clusters, 100,000 x 384: faiss range search"),
+    ),
+    (
         "embedding 12-megapixel JPEGs",
         "a DataLoader loop with Pillow's draft",
         ("extraction/throughput", "12-megapixel JPEGs: a DataLoader loop with draft"),
