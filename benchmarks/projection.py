@@ -360,9 +360,8 @@ def open_page(file: Path, chromium: str, n_rounds: int = 3) -> list[float]:
 def opened_tab(chromium: str) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
-    flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser.new_page(viewport={"width": 1280, "height": 800})
         browser.close()
 

@@ -61,7 +61,7 @@ def default_n_epochs(n_rows: int) -> int:
     """Say how many passes a layout takes: as umap-learn does but where rows lie so close that more
     of them are needed to come apart.
     """
-    return 500 if n_rows <= 10_000 else 200 if n_rows <= 100_000 else 400
+    return 500 if n_rows <= 10_000 else 200 if n_rows <= 100_000 else 300
 
 
 def optimize_layout(

@@ -76,7 +76,7 @@ class UMAPProjector(
 
     n_epochs : int or None, default=None
         Passes of the optimisation. None takes 500 up to 10,000 distinct rows, 200 up to 100,000,
-        and 400 above.
+        and 300 above.
 
     random_state : int, RandomState instance or None, default=42
         With a seed, the same data give the same map to the byte on machines of one kind with the
