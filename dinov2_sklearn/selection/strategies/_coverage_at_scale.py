@@ -24,7 +24,7 @@ _CELLS, _NEAR_CELLS, _CELL_TRAIN_ROWS = 256, 4, 64
 # Times the mean size that a cell may have: the time is the sum of the squares of sizes.
 _LARGE_CELL = 2
 # Groups for the first picks, all of which are compared with each other, and for the later ones.
-_COARSE, _FINE = 16_000, 72_000
+_COARSE, _FINE = 16_000, 76_000
 # Groups that a pick stands for: with fewer, it would matter where a group is divided.
 _GROUPS_A_PICK = 16
 # Groups whose rows are looked through for the best pick, and the rows that are evaluated.
