@@ -58,10 +58,8 @@ def _run(arguments: argparse.Namespace) -> Report:
     told = f"{arguments.output}: {len(suspects)} of {len(order)} labels, the most suspect first; "
     told += f"neighbours would give {len(differing)} another"
     if len(differing) > _TOO_MANY * len(order):
-        told += (
-            ".\nThese are too many to be wrong: so far the labels hardly tell the classes apart. "
-        )
-        told += "Trust the order, and look at the first few"
+        told += ".\nThese are too many to be wrong: so far the labels hardly tell the classes "
+        told += "apart. Trust the order, and look at the first few"
     shown = [paths[row] for row in suspects]
     data = {
         "output": str(arguments.output),

@@ -165,8 +165,7 @@ class LabelQuality(VersionedMixin, BaseEstimator):
         self._copies = _Copies(groups, codes[known], len(self.classes_))
         # The unit rows are what is searched, also in what is loaded from a pickle.
         self._rows = geometry[:]
-        self._voters, self._votes = self._copies.first, self._copies.common
-        self.n_groups_ = len(self._voters)
+        self.n_groups_ = len(self._copies.first)
         self._warn_of_few(known)
         self._of_groups = self._ask(None)
         self.neighbor_recall_ = self._of_groups.recall
@@ -184,7 +183,7 @@ class LabelQuality(VersionedMixin, BaseEstimator):
         return max(limit_of_cosine(self.min_similarity), _ROUNDING)
 
     def _warn_of_few(self, known: NDArray[np.intp]) -> None:
-        counts = np.bincount(self._votes, minlength=len(self.classes_))
+        counts = self._copies.votes_of_class
         lonely = self.classes_[counts < 2].tolist()
         largest = int(self._copies.sizes.max())
         if largest > max(len(known) / 2, 2):
@@ -240,7 +239,7 @@ class LabelQuality(VersionedMixin, BaseEstimator):
         """Find the nearest sets of copies of queries, or of each set among the others."""
         rows = self._rows
         if self.n_groups_ < len(rows):
-            rows = rows[self._voters]
+            rows = rows[self._copies.first]
         k = min(int(self.n_neighbors), self.n_groups_ - (queries is None))
         if k == 0:
             return NearNeighbors(np.full((1, 1), -1), np.full((1, 1), np.inf), 1.0)
@@ -259,9 +258,9 @@ class LabelQuality(VersionedMixin, BaseEstimator):
         if own is None:
             return scores, places
         # Copies cannot vouch for a label, but contradict one.
-        common = self._votes[groups]
+        common = self._copies.common[groups]
         agreeing = self._copies.count(groups, np.maximum(own, 0))
-        is_alone = (np.bincount(self._votes)[common] < 2) & (own == common) & (agreeing >= _MANY)
+        is_alone = (self._copies.votes_of_class[common] < 2) & (own == common) & (agreeing >= _MANY)
         scores = np.where(is_alone, np.maximum(scores, _UNKNOWN), scores)
         scores *= agreeing / self._copies.sizes[groups]
         is_fewer = agreeing < self._copies.count(groups, common)
@@ -271,7 +270,7 @@ class LabelQuality(VersionedMixin, BaseEstimator):
         self, found: NearNeighbors, own: NDArray[np.intp] | None
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Return scores of labels, and the classes that voters suggest."""
-        n_rows, counts = len(found.indices), np.bincount(self._votes, minlength=len(self.classes_))
+        n_rows, counts = len(found.indices), self._copies.votes_of_class
         scores, places = np.empty(n_rows), np.empty(n_rows, dtype=np.intp)
         for part in gen_batches(n_rows, max(1, _BLOCK // max(self.n_neighbors, len(counts)))):
             some = None if own is None else own[part]
@@ -287,7 +286,7 @@ class LabelQuality(VersionedMixin, BaseEstimator):
         own: NDArray[np.intp] | None,
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Count the votes on some rows; a voter of -1 is none."""
-        votes = np.where(voters >= 0, self._votes[voters], 0)
+        votes = np.where(voters >= 0, self._copies.common[voters], 0)
         finite = np.where(voters >= 0, sq_distances, 0)
         # A floor, so that one voter that is very near does not silence all others.
         floor = 0.01 * finite.max(axis=1, keepdims=True) + _ROUNDING
@@ -322,6 +321,7 @@ class _Copies:
         pairs = self._pairs[np.argsort(-self._counts, kind="stable")]
         at = np.unique(pairs // self._n_classes, return_index=True)[1]
         self.common: NDArray[np.intp] = (pairs[at] % self._n_classes).astype(np.intp)
+        self.votes_of_class = np.bincount(self.common, minlength=n_classes)
 
     def count(self, groups: NDArray, codes: NDArray) -> NDArray[np.intp]:
         """Count the labels of some class in each of some groups."""

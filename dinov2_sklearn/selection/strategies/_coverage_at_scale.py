@@ -109,9 +109,8 @@ def _make_cells(
     """Divide rows into cells of like ones, none of them much larger than the others."""
 
     def split(rows: NDArray[np.intp], n_parts: int) -> tuple[NDArray[np.intp], NDArray]:
-        some = RowSubset(X, rows)
         return kmeans(
-            some,
+            RowSubset(X, rows),
             n_parts,
             random_state=random_state,
             weights=mass[rows],
