@@ -20,7 +20,7 @@ from _figures import RESULTS, read_sections, write_figures
 
 HERE = Path(__file__).parent
 PARTS = {
-    "extraction": ("throughput", "fidelity", "caching", "memory", "boxes", "exports"),
+    "extraction": ("throughput", "forward", "fidelity", "caching", "memory", "boxes", "exports"),
     "projection": ("fit", "peers", "transform", "held-out", "page"),
     "duplicates": ("exact", "speed", "million", "peers"),
     "selection": ("speed", "coverage", "proof", "coverage_million", "million"),

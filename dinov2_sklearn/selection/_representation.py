@@ -11,7 +11,7 @@ __all__ = ["cost_of_best_row", "describe_cover", "share_represented", "share_tak
 
 # Rows times picks whose distances are compared for the costs of all prefixes; of more rows every
 # so-manyth is taken.
-_COMPARISONS = 2**24
+_COMPARISONS = 2**22
 
 
 def describe_cover(

@@ -3,11 +3,13 @@
 The functions here are pure and know nothing of estimators or metrics: rows in, indices out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from sklearn.utils import gen_batches
 
 from ...neighbors import (
     Rows,
@@ -19,12 +21,14 @@ from ...neighbors import (
     relative_error,
     row_blocks,
 )
-from ._pairs import Pairs
+from ._pairs import Pairs, joined
 
 __all__ = ["Cover", "cover"]
 
 # Candidates and rows of one product: its table stays in a core's cache.
 _CANDIDATES, _REFERENCES = 256, 2048
+# Rows whose products with all later ones are one piece of work.
+_ROWS_OF_WORK = 1024
 # Pairs of rows to keep where the data is small; 12 bytes each, 16 in float64. Of large data, pairs
 # take no more than this share of it.
 _PAIRS, _PAIRS_SHARE = 2**23, 0.1
@@ -127,8 +131,8 @@ def cover(
     are nearer to it than the nearest pick. As soon as so few pairs are left that they can be
     kept, all of them are found in one pass of matrix products, and from there on every gain is
     kept up to date: a pick changes the distances of few rows, and each of these the gains of few
-    candidates. Altogether the matrix products amount to two or three comparisons of all pairs of
-    rows, however many rows are picked.
+    candidates. Altogether the matrix products amount to one or two comparisons of all pairs of
+    rows, however many rows are picked: a product tells of two rows what each is to the other.
 
     Distances to picks are differences in float64; gains come from products in the precision of
     X. Gains that differ by no more than rounding may are equal, and of equal ones the lowest
@@ -227,7 +231,7 @@ class _Greedy:
             if near is not None:
                 self._keep_pairs(near)
             elif not self._keep_pairs_if_few():
-                self._evaluate(np.flatnonzero(self._is_open()))
+                self._evaluate_all()
             self._noise = 64 * np.finfo(np.float64).eps * max(self._gains.max(), 0)
             self._note_bounds()
         while len(self.picks) < n_picks and self._pick_next():
@@ -358,15 +362,51 @@ class _Greedy:
             for start in range(0, len(self._R), _REFERENCES):
                 part = slice(start, start + _REFERENCES)
                 table = block @ self._R[part].T
-                table += spare[part]
-                table -= norms[:, None]
-                np.minimum(table, distances[part], out=table)
-                np.maximum(table, 0, out=table)
+                _to_parts_in_gains(table, spare[part], norms[:, None], distances[part])
                 gains += table @ self._weights[part]
             self._gains[some] = gains
 
         for_each(evaluate, _parts(rows, _CANDIDATES))
         self._stale[rows] = False
+
+    def _evaluate_all(self) -> None:
+        """Compute the gains of all candidates; each product serves both of its rows."""
+        rows = np.flatnonzero(self._is_open())
+        if self._R is not self._X or 2 * len(rows) < len(self._X):
+            self._evaluate(rows)
+            return
+        distances = self._distances.astype(self._X.dtype)
+        spare, norms, weights = distances - self._norms, self._norms, self._weights
+        pieces = list(gen_batches(len(self._X), _ROWS_OF_WORK))
+        sums: dict[int, NDArray[np.float64]] = {}
+
+        def evaluate(i: int) -> None:
+            gains = np.zeros(len(self._X))
+            for some, part, table in self._products(pieces[i]):
+                if part != pieces[i]:
+                    other = table.T.copy()
+                    _to_parts_in_gains(other, spare[some], norms[part, None], distances[some])
+                    gains[part] += other @ weights[some]
+                _to_parts_in_gains(table, spare[part], norms[some, None], distances[part])
+                gains[some] += table @ weights[part]
+            sums[i] = gains[pieces[i].start :].copy()
+
+        for_each(evaluate, range(len(pieces)))
+        total = np.zeros(len(self._X))
+        for i, piece in enumerate(pieces):  # in one order, whichever was done first
+            total[piece.start :] += sums.pop(i)
+        self._gains[rows] = total[rows]
+
+    def _products(self, piece: slice) -> Iterator[tuple[slice, slice, NDArray]]:
+        """Go through a piece of the rows: some, itself or later rows, and twice their products."""
+        n = len(self._X)
+        starts = range(piece.stop, n, _REFERENCES)
+        parts = [piece, *(slice(start, min(start + _REFERENCES, n)) for start in starts)]
+        for start in range(piece.start, piece.stop, _CANDIDATES):
+            some = slice(start, min(start + _CANDIDATES, piece.stop))
+            block = 2 * self._X[some]
+            for part in parts:
+                yield some, part, block @ self._X[part].T
 
     # All later picks, by the pairs that matter.
 
@@ -380,9 +420,37 @@ class _Greedy:
         room = max(_PAIRS, _PAIRS_SHARE * self._X.nbytes / 12)
         if share * n * len(self._X) > room:
             return False
-        everyone = np.arange(len(self._X))
-        self._keep_pairs([(rows, everyone) for rows in _parts(np.arange(n), _CANDIDATES)])
+        if self._R is self._X:
+            self._use_pairs([self._pairs_of_all()])
+        else:
+            everyone = np.arange(len(self._X))
+            self._keep_pairs([(rows, everyone) for rows in _parts(np.arange(n), _CANDIDATES)])
         return True
+
+    def _pairs_of_all(self) -> tuple[NDArray, ...]:
+        """Find the pairs of rows that are candidates, too; each product serves both of its rows."""
+        limits = (self._distances + self._slack).astype(self._X.dtype)
+        pieces = list(gen_batches(len(self._X), _ROWS_OF_WORK))
+        found: dict[int, list[tuple[NDArray, ...]]] = {}
+
+        def find(i: int) -> None:
+            found[i] = []
+            for some, part, table in self._products(pieces[i]):
+                sq_distances = self._norms[part] - table
+                sq_distances += self._norms[some, None]
+                np.maximum(sq_distances, 0, out=sq_distances)
+                row, other, values = _below(sq_distances, limits[some, None])
+                found[i].append((row + some.start, other + part.start, values))
+                if part != pieces[i]:
+                    other, row, values = _below(sq_distances, limits[part])
+                    found[i].append((row + part.start, other + some.start, values))
+
+        for_each(find, range(len(pieces)))
+        # In the order of pieces, by which the candidates of a row ascend.
+        parts = zip(*(some for i in range(len(pieces)) for some in found.pop(i)), strict=True)
+        rows, others, values = (joined(list(part)) for part in parts)
+        table = csr_array((values, (rows, others)), shape=(len(self._X), len(self._X)))
+        return table.indices, table.data, np.diff(table.indptr)
 
     def _keep_pairs(self, near: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]) -> None:
         found: dict[int, tuple[NDArray, ...]] = {}
@@ -395,10 +463,10 @@ class _Greedy:
             for some in _parts(candidates, _REFERENCES) if len(candidates) else []:
                 table = block @ self._X[_as_slice(some)].T
                 table += self._norms[some]
-                row, other = np.divmod(np.flatnonzero(table < limit[:, None]), len(some))
+                row, other, found_here = _below(table, limit[:, None])
                 rows.append(row)
                 others.append(some[other].astype(np.int32))
-                values.append(np.maximum(table[row, other] + norms[row], 0))
+                values.append(np.maximum(found_here + norms[row], 0))
             row = np.concatenate(rows) if rows else np.empty(0, dtype=np.intp)
             order = np.argsort(row, kind="stable")
             columns = np.concatenate([*others, np.empty(0, dtype=np.int32)])[order]
@@ -406,7 +474,10 @@ class _Greedy:
             found[i] = columns, sq_distances, np.bincount(row, minlength=len(block))
 
         for_each(find, range(len(near)))
-        self._pairs = Pairs([found.pop(i) for i in range(len(near))], len(self._X), len(self.picks))
+        self._use_pairs([found.pop(i) for i in range(len(near))])
+
+    def _use_pairs(self, found: list[tuple[NDArray, ...]]) -> None:
+        self._pairs = Pairs(found, len(self._X), len(self.picks))
         gains = self._pairs.gains(self._distances, self._mass)
         self._gains = np.where(self._is_open(), gains, -np.inf)
 
@@ -435,6 +506,22 @@ def _centred(X: Rows, center: NDArray, copied: bool) -> tuple[Any, NDArray]:
         block = rows[part]
         norms[part] = np.einsum("ij,ij->i", block, block)
     return rows, norms
+
+
+def _to_parts_in_gains(table: NDArray, spare: NDArray, norms: NDArray, most: NDArray) -> None:
+    """Make of twice the products of candidates and rows, in place, what each row adds to a gain."""
+    table += spare
+    table -= norms
+    np.minimum(table, most, out=table)
+    np.maximum(table, 0, out=table)
+
+
+def _below(table: NDArray, limits: NDArray) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray]:
+    """Find where a table of squared distances is below limits: rows, columns, and what is there."""
+    # Ten times as fast as np.nonzero with two axes.
+    places = np.flatnonzero(table < limits)
+    row, column = np.divmod(places.astype(np.int32), np.int32(table.shape[1]))
+    return row, column, table.ravel()[places]
 
 
 def _as_slice(rows: NDArray[np.intp]) -> NDArray[np.intp] | slice:

@@ -30,7 +30,7 @@ _GROUPS_A_PICK = 16
 # Groups whose rows are looked through for the best pick, and the rows that are evaluated.
 _GROUPS_SEARCHED, _FINALISTS = 32, 32
 # Rows that tell the spread of a cell, and those that are compared at once.
-_SPREAD_ROWS, _ROWS_AT_ONCE = 512, 4096
+_SPREAD_ROWS, _ROWS_AT_ONCE = 512, 2048
 
 Near = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
