@@ -22,7 +22,7 @@ OLD := $(addprefix tests/,backbone drawing images io \
 	selection/test_selection_formats.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo notebooks docs screenshot test lint format bench gpu dist test-release clean
+.PHONY: help .venv demo notebooks docs screenshot test tests lint format bench gpu dist test-release clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z.]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -81,11 +81,13 @@ format: $(VENV)/.installed-dev ## Put the code into its form
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+test: lint tests ## Lint, and run the tests
+
 # A file's tests stay in one process: they share what is slow to make, such as the demo's results.
 # One thread for each: processes of two threads wait for each other on two cores. Three of them, as
 # tests that start processes wait for these a quarter of the time. Files run in the order of their
-# names, by which no slow one comes last.
-test: lint ## Lint, and run the tests
+# names, but for the slowest one, which comes first.
+tests: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 DINOV2_SKLEARN_CACHE="$(CURDIR)/$(CACHE)" \
 		$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations 10
 

@@ -52,12 +52,11 @@ SPEED = [
         ),
     ),
 ]
-BARE = "the bare forward on ready tensors, batch 32"
+PIPELINE = "transformers pipeline"
 WAYS = {
-    "transformers' pipeline": "transformers pipeline",
+    "transformers' pipeline": PIPELINE,
     "a DataLoader loop": "a DataLoader loop, batch 32",
     "the same with Pillow's draft": "a DataLoader loop with draft",
-    "the bare forward pass": BARE,
 }
 
 
@@ -122,6 +121,16 @@ def throughput(sections: Sections) -> str:
     return table(("", "ours", *WAYS), rows)
 
 
+def forward(sections: Sections) -> str:
+    """Compare files to rows with the model alone."""
+    rows = [
+        (work.replace("small images", "400-pixel images"), times_as_much(ratio), ours, peer)
+        for work, ratio, _, ours, peer, _ in read_rows(sections, "extraction/forward")
+        if ours.endswith("img/s")
+    ]
+    return table(("", "ratio", "ours", "that"), rows)
+
+
 def methods(sections: Sections) -> str:
     """Means over the labelled sets: accuracy by labels a class, and how well ten a class cover."""
     evidence = read_rows(sections, "evidence/labels")
@@ -173,8 +182,8 @@ def rates(sections: Sections) -> str:
     throughput_, decoding = "extraction/throughput", "ray_extraction/decoding"
     one_core = "decoding alone, one core, JPEGs of"
     wanted = [
-        ("embedding, 400-pixel images, two cores", throughput_, f"small images: {BARE}", 3),
-        ("embedding, 12-megapixel JPEGs, two cores", throughput_, f"12-megapixel JPEGs: {BARE}", 3),
+        ("embedding, 400-pixel images, two cores", throughput_, f"small images: {PIPELINE}", 3),
+        ("embedding, 12-megapixel JPEGs, two cores", throughput_, f"12-megapixel JPEGs: {PIPELINE}", 3),
         ("decoding alone, 400-pixel JPEGs, one core", decoding, f"{one_core} 400 x 300", 1),
         ("decoding alone, 12-megapixel JPEGs, one core", decoding, f"{one_core} 4000 x 3000", 1),
     ]
@@ -210,6 +219,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 TABLES: dict[str, Callable[[Sections], str]] = {
     "speed": speed,
     "throughput": throughput,
+    "forward": forward,
     "methods": methods,
     "bursts": burst_shares,
     "rates": rates,

@@ -24,6 +24,12 @@ settings.register_profile("landing", derandomize=True, database=None)
 if "CI" in os.environ:
     settings.load_profile("landing")
 
+
+def pytest_collection_modifyitems(items):
+    """Run the cluster's tests first: beside several processes, they would be the last to end."""
+    items.sort(key=lambda item: item.path.name != "test_ray.py")
+
+
 TINY = {
     "hidden_size": 32,
     "num_attention_heads": 2,
@@ -223,7 +229,12 @@ def local_ray():
     """Ray on this machine, with two CPUs and a GPU that is only a name."""
     ray = pytest.importorskip("ray")
     # Nothing is sent anywhere, and nothing written into the user's home.
-    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    # Its workers would give way to all other tests, which would wait for them.
+    os.environ |= {
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",
+    }
     ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
     with warnings.catch_warnings():
         # Ray 2.60 makes the context of its own with names that it deprecates.
@@ -241,9 +252,7 @@ def chromium() -> Iterator:
         pytest.skip("there is no chromium on this machine (Debian: apt-get install chromium)")
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with sync_api.sync_playwright() as playwright:
-        # Software drawing: machines that test have no graphics card.
-        flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()
 

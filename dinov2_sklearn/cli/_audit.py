@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ._options import Command, Commands, check_output, count, given
 from ._report import Report, load, write_csv
-from ._sheet import add_sheet, check_sheet, write_sheet
+from ._sheet import add_sheet, check_sheet, refuse_images, write_sheet
 
 __all__ = ["add_to"]
 
@@ -44,6 +44,7 @@ def _run(arguments: argparse.Namespace) -> Report:
     check_output(arguments.output, arguments.embeddings, arguments.labels)
     check_sheet(arguments, arguments.output, arguments.embeddings, arguments.labels)
     rows, paths, _, _, skipped, _ = load(arguments.embeddings)
+    refuse_images(arguments, paths)
     y = load_labels(arguments.labels, paths, root=arguments.root)
     model = LabelQuality(**given(arguments, _ESTIMATOR)).fit(rows, y)
     order = np.argsort(model.label_quality_, kind="stable").tolist()

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from ._options import Command, Commands, check_output, given, show_progress
 from ._report import Report, after_writing, load, write_csv
-from ._sheet import add_sheet, check_sheet, write_sheet
+from ._sheet import add_sheet, check_sheet, refuse_images, write_sheet
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..duplicates import NearDuplicates
 
 __all__ = ["add_to"]
@@ -51,10 +53,10 @@ def _run(arguments: argparse.Namespace) -> Report:
     if arguments.output.suffix.lower() != ".csv":
         raise ValueError(f"--output {str(arguments.output)!r} must end in .csv.")
     rows, paths, _, model_name, skipped, _ = load(arguments.embeddings)
+    refuse_images(arguments, paths)
     parameters = given(arguments, _ESTIMATOR)
     duplicates = NearDuplicates(**parameters, verbose=show_progress(arguments)).fit(rows)
-    lines = _lines(duplicates, paths)
-    n_known = 0
+    copies: dict[int, dict[str, Any]] = {}
     if arguments.against is not None:
         there = load(arguments.against)
         if (model_name or there.model_name) != (there.model_name or model_name):
@@ -64,11 +66,14 @@ def _run(arguments: argparse.Namespace) -> Report:
             )
         skipped = [*skipped, *there.skipped]  # whose copies cannot be told
         known = leaks(there.rows, rows, duplicates.min_similarity)
-        n_known = len(known.test_indices)
-        for row, other, value in zip(
-            known.test_indices, known.train_indices, known.similarity, strict=True
-        ):
-            lines[row] |= {"kept": 0, "similarity": f"{value:.6f}", "nearest": there.paths[other]}
+        duplicates = _keep_new(duplicates, rows, known.test_indices)
+        found = zip(known.test_indices, known.train_indices, known.similarity, strict=True)
+        for row, other, value in found:
+            values = {"similarity": f"{value:.6f}", "nearest": there.paths[other]}
+            copies[row] = {"kept": 0, **values}
+    lines = _lines(duplicates, paths)
+    for row, copy in copies.items():
+        lines[row] |= copy
     write_csv(arguments.output, _COLUMNS, [[*line.values()] for line in lines])
     kept = [line["path"] for line in lines if line["kept"]]
     n_identical = int((identical_images(paths, duplicates.labels_) >= 0).sum())
@@ -80,13 +85,13 @@ def _run(arguments: argparse.Namespace) -> Report:
         "min_similarity": float(duplicates.min_similarity),
         "n_kept": len(kept),
         "n_identical": n_identical,
-        "n_known": n_known,
+        "n_known": len(copies),
     }
     text = f"{arguments.output}: {len(paths)} images in {duplicates.n_groups_} groups, the largest "
     text += f"of {data['largest_group']}; {len(kept)} are kept. Byte for byte an image before it: "
     text += f"{n_identical}"
     if arguments.against is not None:
-        text += f"; {n_known} copy an image of {arguments.against}"
+        text += f"; {len(copies)} copy an image of {arguments.against}"
     if arguments.copy_kept_to is not None:
         from ..selection import copy_images
 
@@ -103,6 +108,22 @@ def _run(arguments: argparse.Namespace) -> Report:
             skipped = [*skipped, *write_sheet(arguments, shown, what, paths, captions)]
         text += f"\n{arguments.contact_sheet}: how they look"
     return Report(text, data, skipped)
+
+
+def _keep_new(duplicates: "NearDuplicates", rows: "NDArray", known: "NDArray") -> "NearDuplicates":
+    """Keep of each group an image that copies none of those that are there, if it has one."""
+    import numpy as np
+    from sklearn.base import clone
+
+    n = len(rows)
+    is_known = np.isin(np.arange(n), known)
+    without = duplicates.labels_[duplicates.support_ & is_known]
+    if not np.isin(without, duplicates.labels_[~is_known]).any():
+        return duplicates
+    orders = {"first": -np.arange(n), "last": np.arange(n)}
+    scores = orders.get(str(duplicates.keep), duplicates.similarity_).astype(np.float64)
+    scores[is_known] -= 4 * n
+    return clone(duplicates).set_params(keep=scores).fit(rows)
 
 
 def _lines(duplicates: "NearDuplicates", paths: list[str]) -> list[dict[str, Any]]:

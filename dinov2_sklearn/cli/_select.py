@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._options import Command, Commands, check_output, count, count_or_share, distance, given, share
 from ._report import Report, after_writing, folder_of, load
-from ._sheet import add_sheet, check_sheet, write_sheet
+from ._sheet import add_sheet, check_sheet, refuse_images, write_sheet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,6 +102,7 @@ def _run(arguments: argparse.Namespace) -> Report:
     check_output(arguments.output, *inputs)
     check_sheet(arguments, arguments.output, *inputs)
     rows, paths, numbers, model_name, skipped, columns = load(arguments.embeddings)
+    refuse_images(arguments, paths)
     preselected = _preselected(arguments, paths)
     weights, preselected = _weigh(arguments, rows, paths, preselected)
     images = paths

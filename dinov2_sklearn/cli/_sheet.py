@@ -6,7 +6,7 @@ from typing import Any
 
 from ._options import Command, check_output
 
-__all__ = ["add_sheet", "check_sheet", "write_sheet"]
+__all__ = ["add_sheet", "check_sheet", "refuse_images", "write_sheet"]
 
 _ON_SHEET = 100
 _KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
@@ -31,7 +31,7 @@ def check_sheet(arguments: argparse.Namespace, *others: Path) -> None:
             "says the format."
         )
     check_output(sheet, *others, option="--contact-sheet")
-    _refuse_other(arguments, [])
+    _refuse_file(arguments)
 
 
 def write_sheet(
@@ -50,7 +50,9 @@ def write_sheet(
     if len(shown) > _ON_SHEET:
         title, shown = f"The first {_ON_SHEET} of {what}", shown[:_ON_SHEET]
     file: Path = arguments.contact_sheet
-    _refuse_other(arguments, images)  # it may have been gathered just now
+    # Either may have been gathered just now.
+    _refuse_file(arguments)
+    refuse_images(arguments, images)
     sheet, errors = draw_sheet(shown, captions, title=title)
     with atomic_write(file) as stream:
         sheet.save(stream, _KINDS[file.suffix.lower()], quality=90)
@@ -62,15 +64,22 @@ def write_sheet(
     return [{"image_id": error.source, "cause": error.reason} for error in errors]
 
 
-def _refuse_other(arguments: argparse.Namespace, images: list[str]) -> None:
-    """Refuse to write over another file: it may be an image of the collection."""
+def refuse_images(arguments: argparse.Namespace, images: list[str]) -> None:
+    """Refuse a sheet that is one of the images."""
+    if arguments.contact_sheet is None:
+        return
+    real = arguments.contact_sheet.resolve()
+    if any(Path(image).resolve() == real for image in images if image.endswith(real.name)):
+        raise FileExistsError(
+            f"--contact-sheet {str(arguments.contact_sheet)!r} is one of the images. Name another "
+            "file."
+        )
+
+
+def _refuse_file(arguments: argparse.Namespace) -> None:
+    """Refuse to write over another file."""
     sheet: Path = arguments.contact_sheet
     if sheet.exists() and not arguments.force:
         raise FileExistsError(
             f"--contact-sheet {str(sheet)!r} exists. Name another file, or replace it with --force."
-        )
-    real = sheet.resolve()
-    if any(Path(image).resolve() == real for image in images if image.endswith(real.name)):
-        raise FileExistsError(
-            f"--contact-sheet {str(sheet)!r} is one of the images. Name another file."
         )

@@ -9,6 +9,8 @@ from typing import Any
 __all__ = ["SharedFiles", "shared_file"]
 
 _current = threading.local()
+# Files that a thread keeps to itself: one of rows, and what is in the row that it is at.
+_N_OWN = 2
 
 
 class SharedFiles:
@@ -22,15 +24,27 @@ class SharedFiles:
     @contextmanager
     def used(self) -> Iterator[None]:
         """Let what this thread reads within the block come from here."""
-        before = getattr(_current, "files", None)
-        _current.files = self
+        before = _here()
+        _current.here = self, OrderedDict()
         try:
             yield
         finally:
-            _current.files = before
+            _current.here = before
 
     def get(self, key: Hashable, opened: Callable[[], Any]) -> Any:
-        """Return what is kept, or open it; what raises is not kept."""
+        """Return what is kept, or open it; what raises is not kept.
+
+        What a thread is at stays open for it, however many files the others open meanwhile.
+        """
+        own = _here()[1]
+        if key not in own:
+            own[key] = self._get(key, opened)
+        own.move_to_end(key)
+        while len(own) > _N_OWN:
+            own.popitem(last=False)
+        return own[key]
+
+    def _get(self, key: Hashable, opened: Callable[[], Any]) -> Any:
         with self._lock:
             lock, kept = self._kept.setdefault(key, (threading.Lock(), []))
             self._kept.move_to_end(key)
@@ -42,7 +56,14 @@ class SharedFiles:
             return kept[0]
 
 
+def _here() -> tuple[SharedFiles | None, OrderedDict[Hashable, Any]]:
+    """Return the run of this thread, if any, and what the thread is at."""
+    here: tuple[SharedFiles | None, OrderedDict[Hashable, Any]]
+    here = getattr(_current, "here", (None, OrderedDict()))
+    return here
+
+
 def shared_file(key: Hashable, opened: Callable[[], Any]) -> Any:
     """Return a file that a run of this thread shares, or a fresh one where there is no run."""
-    files: SharedFiles | None = getattr(_current, "files", None)
+    files = _here()[0]
     return opened() if files is None else files.get(key, opened)

@@ -161,15 +161,19 @@ def test_a_contact_sheet_replaces_no_image(desk, capsys):
     for sheet in ("3.jpg", "link.jpg", "text.jpg"):
         assert main([*line.split(), "none.csv", "--contact-sheet", sheet]) == 1
         assert f"{sheet!r} exists. Name another file, or" in capsys.readouterr().err
+    for sheet in ("3.jpg", "link.jpg"):
+        assert main([*line.split(), "none.csv", "--contact-sheet", sheet, "--force"]) == 1
+        assert f"{sheet!r} is one of the images." in capsys.readouterr().err
     assert not Path("none.csv").exists()
     # Links that were gathered lead to the images, which no --force replaces.
     Path("to").mkdir()
     line += " all.csv --copy-to to --copy-mode symlink --contact-sheet to/3.jpg"
-    for more, why in (("", "exists"), (" --force", "is one of the images")):
-        assert main((line + more).split()) == 1
-        message = capsys.readouterr().err
-        assert "'all.csv' is written, but the contact sheet could not be written" in message
-        assert why in message
+    assert main(line.split()) == 1
+    message = capsys.readouterr().err
+    assert "'all.csv' is written, but the contact sheet could not be written" in message
+    assert "exists" in message
+    assert main([*line.split(), "--force"]) == 1
+    assert "'to/3.jpg' is one of the images." in capsys.readouterr().err
     assert Path("3.jpg").read_bytes() == before
 
 
@@ -330,6 +334,24 @@ def test_dedupe_tells_what_it_cannot_compare_with(desk, capsys):
     line = "dedupe --embeddings good.npz --output a.csv --against gap.npz"
     assert main(line.split()) == 3
     assert "3.jpg: its embedding has no numbers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("first", "20"), ("last", "30"), ("central", "20")])
+def test_dedupe_keeps_a_new_one_of_each_group(desk, keep, kept):
+    def save(file, degrees):
+        angles = np.radians(degrees)
+        rows = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        save_embeddings(file, rows, [f"{angle}.jpg" for angle in degrees], model_name="m")
+
+    save("old.npz", [0])
+    # A chain whose first row copies the old one, another copy of it, and a row of its own.
+    save("new.npz", [10, 20, 30, 355, 90])
+    line = "dedupe --embeddings new.npz --against old.npz --output a.csv --min-similarity 0.98"
+    assert main([*line.split(), "--keep", keep]) == 0
+    with Path("a.csv").open(newline="") as file:
+        lines = {line["path"].removesuffix(".jpg"): line for line in csv.DictReader(file)}
+    assert [name for name, line in lines.items() if line["kept"] == "1"] == [kept, "90"]
+    assert (lines["10"]["nearest"], lines["355"]["nearest"]) == ("0.jpg", "0.jpg")
 
 
 def test_row_numbers_are_those_of_the_file(desk):

@@ -2,10 +2,12 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from dinov2_sklearn.images._reading import map_ahead
+from dinov2_sklearn.images._shared import SharedFiles
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 4])
@@ -54,3 +56,21 @@ def test_consumer_that_stops_does_not_wait_for_a_read_that_hangs():
     next(results)
     results.close()
     hangs.set()
+
+
+def test_a_file_in_use_stays_open_however_many_others_are_opened():
+    files, opened = SharedFiles(2), []
+
+    def read(names):
+        for name in names:
+            assert files.get(name, lambda name=name: opened.append(name) or name) == name
+
+    def read_others():
+        with files.used():
+            read("bcd")
+
+    with files.used(), ThreadPoolExecutor(1) as threads:
+        read("a")
+        threads.submit(read_others).result()
+        read("aa")
+    assert opened == [*"abcd"]

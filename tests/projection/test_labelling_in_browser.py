@@ -145,6 +145,13 @@ def test_a_file_of_labels_goes_on_where_it_is_dropped(page, labelled, folder, pa
     assert labels_of(page, folder, paths) == labelled
     page.keyboard.press("u")
     assert page.inner_text("#labels output") == ""
+    moved = f"path,label\r\nC:\\elsewhere\\{paths[7].name},owl\r\n".encode()
+    assert drop("moved.csv", moved) == (
+        "1 labels taken from moved.csv. "
+        "1 of them by the images' names alone: their paths there are others."
+    )
+    assert "owl" in page.inner_text("#labels output")
+    page.keyboard.press("u")
     with page.expect_file_chooser() as chooser:
         page.click("#load-labels")
     chooser.value.set_files(folder / "labels.csv")

@@ -95,12 +95,14 @@ async function load(source) {
   const here = matched.filter(({ rows }) => rows.length), missing = matched.length - here.length;
   if (!here.length) return say(`None of the ${count(matched.length)} labels of ${source.name} is for an image of this page.`);
   const rows = here.flatMap(record => record.rows), codes = here.flatMap(({ rows, label }) => rows.map(() => labels.codeOf(label)));
+  const moved = here.filter(({ isMoved }) => isMoved).length;
   const conflicts = rows.length - new Set(rows).size;
   const takeBack = labels.set(rows, codes);
   remember(() => { takeBack(); labelled() });
   for (const name of [...labels.names].slice(0, 9)) useKey(name);
   labelled();
   say([`${count(here.length)} labels taken from ${source.name}.`,
+    moved ? `${count(moved)} of them by the images' names alone: their paths there are others.` : "",
     missing ? `${count(missing)} are for images that this page does not have.` : "",
     conflicts ? `${count(conflicts)} images have two labels there: the later one is taken.` : ""].join(" ").trim());
 }

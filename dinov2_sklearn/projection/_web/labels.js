@@ -106,10 +106,22 @@ function fromCsv(text) {
   return lines.map(line => Object.fromEntries(header.map((name, i) => [name, line[i] ?? ""])));
 }
 
-// The rows that labels of a file are for: by path where the page has paths, else by number.
+// The rows that labels of a file are for: by path where the page has paths, else by number. An
+// image that moved is found by its name, where one image of the page and of the file has it.
 export function matchLabels(records, names, n) {
-  const rows = new Map();
-  names?.forEach((name, row) => { if (!rows.has(name)) rows.set(name, []); rows.get(name).push(row) });
-  const byRow = row => row !== null && row < n ? [row] : [];
-  return records.map(({ path, row, label }) => ({ label, rows: names ? rows.get(path) ?? [] : byRow(row) }));
+  if (!names) return records.map(({ row, label }) => ({ label, rows: row !== null && row < n ? [row] : [] }));
+  const byPath = placesOf(names), byName = placesOf(names.map(lastOf)), asked = placesOf(records.map(({ path }) => lastOf(path)));
+  return records.map(({ path, label }) => {
+    if (byPath.has(path)) return { label, rows: byPath.get(path) };
+    const rows = byName.get(lastOf(path)) ?? [], isMoved = rows.length === 1 && asked.get(lastOf(path)).length === 1;
+    return { label, rows: isMoved ? rows : [], isMoved };
+  });
+}
+
+const lastOf = path => (path ?? "").split(/[\\/]/).at(-1);
+
+function placesOf(values) {
+  const places = new Map();
+  values.forEach((value, i) => { if (!places.has(value)) places.set(value, []); places.get(value).push(i) });
+  return places;
 }

@@ -3,13 +3,11 @@
 The functions here are pure and know nothing of estimators or metrics: rows in, indices out.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from sklearn.utils import gen_batches
 
 from ...neighbors import (
     Rows,
@@ -21,14 +19,10 @@ from ...neighbors import (
     relative_error,
     row_blocks,
 )
-from ._pairs import Pairs, joined
+from ._pairs import N_OTHERS, N_ROWS, Pairs, below, pairs_of_all, pieces_of, products
 
 __all__ = ["Cover", "cover"]
 
-# Candidates and rows of one product: its table stays in a core's cache.
-_CANDIDATES, _REFERENCES = 256, 2048
-# Rows whose products with all later ones are one piece of work.
-_ROWS_OF_WORK = 1024
 # Pairs of rows to keep where the data is small; 12 bytes each, 16 in float64. Of large data, pairs
 # take no more than this share of it.
 _PAIRS, _PAIRS_SHARE = 2**23, 0.1
@@ -359,14 +353,14 @@ class _Greedy:
         def evaluate(some: NDArray[np.intp]) -> None:
             block, norms = 2 * self._X[some], self._norms[some]
             gains = np.zeros(len(some))
-            for start in range(0, len(self._R), _REFERENCES):
-                part = slice(start, start + _REFERENCES)
+            for start in range(0, len(self._R), N_OTHERS):
+                part = slice(start, start + N_OTHERS)
                 table = block @ self._R[part].T
                 _to_parts_in_gains(table, spare[part], norms[:, None], distances[part])
                 gains += table @ self._weights[part]
             self._gains[some] = gains
 
-        for_each(evaluate, _parts(rows, _CANDIDATES))
+        for_each(evaluate, _parts(rows, N_ROWS))
         self._stale[rows] = False
 
     def _evaluate_all(self) -> None:
@@ -377,12 +371,12 @@ class _Greedy:
             return
         distances = self._distances.astype(self._X.dtype)
         spare, norms, weights = distances - self._norms, self._norms, self._weights
-        pieces = list(gen_batches(len(self._X), _ROWS_OF_WORK))
+        pieces = pieces_of(len(self._X))
         sums: dict[int, NDArray[np.float64]] = {}
 
         def evaluate(i: int) -> None:
             gains = np.zeros(len(self._X))
-            for some, part, table in self._products(pieces[i]):
+            for some, part, table in products(self._X, pieces[i]):
                 if part != pieces[i]:
                     other = table.T.copy()
                     _to_parts_in_gains(other, spare[some], norms[part, None], distances[some])
@@ -397,17 +391,6 @@ class _Greedy:
             total[piece.start :] += sums.pop(i)
         self._gains[rows] = total[rows]
 
-    def _products(self, piece: slice) -> Iterator[tuple[slice, slice, NDArray]]:
-        """Go through a piece of the rows: some, itself or later rows, and twice their products."""
-        n = len(self._X)
-        starts = range(piece.stop, n, _REFERENCES)
-        parts = [piece, *(slice(start, min(start + _REFERENCES, n)) for start in starts)]
-        for start in range(piece.start, piece.stop, _CANDIDATES):
-            some = slice(start, min(start + _CANDIDATES, piece.stop))
-            block = 2 * self._X[some]
-            for part in parts:
-                yield some, part, block @ self._X[part].T
-
     # All later picks, by the pairs that matter.
 
     def _keep_pairs_if_few(self) -> bool:
@@ -421,36 +404,12 @@ class _Greedy:
         if share * n * len(self._X) > room:
             return False
         if self._R is self._X:
-            self._use_pairs([self._pairs_of_all()])
+            limits = (self._distances + self._slack).astype(self._X.dtype)
+            self._use_pairs([pairs_of_all(self._X, self._norms, limits)])
         else:
             everyone = np.arange(len(self._X))
-            self._keep_pairs([(rows, everyone) for rows in _parts(np.arange(n), _CANDIDATES)])
+            self._keep_pairs([(rows, everyone) for rows in _parts(np.arange(n), N_ROWS)])
         return True
-
-    def _pairs_of_all(self) -> tuple[NDArray, ...]:
-        """Find the pairs of rows that are candidates, too; each product serves both of its rows."""
-        limits = (self._distances + self._slack).astype(self._X.dtype)
-        pieces = list(gen_batches(len(self._X), _ROWS_OF_WORK))
-        found: dict[int, list[tuple[NDArray, ...]]] = {}
-
-        def find(i: int) -> None:
-            found[i] = []
-            for some, part, table in self._products(pieces[i]):
-                sq_distances = self._norms[part] - table
-                sq_distances += self._norms[some, None]
-                np.maximum(sq_distances, 0, out=sq_distances)
-                row, other, values = _below(sq_distances, limits[some, None])
-                found[i].append((row + some.start, other + part.start, values))
-                if part != pieces[i]:
-                    other, row, values = _below(sq_distances, limits[part])
-                    found[i].append((row + part.start, other + some.start, values))
-
-        for_each(find, range(len(pieces)))
-        # In the order of pieces, by which the candidates of a row ascend.
-        parts = zip(*(some for i in range(len(pieces)) for some in found.pop(i)), strict=True)
-        rows, others, values = (joined(list(part)) for part in parts)
-        table = csr_array((values, (rows, others)), shape=(len(self._X), len(self._X)))
-        return table.indices, table.data, np.diff(table.indptr)
 
     def _keep_pairs(self, near: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]) -> None:
         found: dict[int, tuple[NDArray, ...]] = {}
@@ -460,10 +419,10 @@ class _Greedy:
             block, norms = -2 * self._R[_as_slice(references)], self._r_norms[references]
             limit = (self._distances + self._slack)[references].astype(block.dtype) - norms
             rows, others, values = [], [], []
-            for some in _parts(candidates, _REFERENCES) if len(candidates) else []:
+            for some in _parts(candidates, N_OTHERS) if len(candidates) else []:
                 table = block @ self._X[_as_slice(some)].T
                 table += self._norms[some]
-                row, other, found_here = _below(table, limit[:, None])
+                row, other, found_here = below(table, limit[:, None])
                 rows.append(row)
                 others.append(some[other].astype(np.int32))
                 values.append(np.maximum(found_here + norms[row], 0))
@@ -514,14 +473,6 @@ def _to_parts_in_gains(table: NDArray, spare: NDArray, norms: NDArray, most: NDA
     table -= norms
     np.minimum(table, most, out=table)
     np.maximum(table, 0, out=table)
-
-
-def _below(table: NDArray, limits: NDArray) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray]:
-    """Find where a table of squared distances is below limits: rows, columns, and what is there."""
-    # Ten times as fast as np.nonzero with two axes.
-    places = np.flatnonzero(table < limits)
-    row, column = np.divmod(places.astype(np.int32), np.int32(table.shape[1]))
-    return row, column, table.ravel()[places]
 
 
 def _as_slice(rows: NDArray[np.intp]) -> NDArray[np.intp] | slice:

@@ -1,4 +1,7 @@
-"""Pairs of rows and candidates near each other, from which gains follow without distances anew."""
+"""Pairs of rows and candidates near each other, from which gains follow without distances anew.
+
+Where all rows are candidates, a product of two of them says what each is to the other.
+"""
 
 from collections.abc import Iterator
 
@@ -7,8 +10,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.utils import gen_batches
 
-__all__ = ["Pairs", "joined"]
+from ...neighbors import for_each
 
+__all__ = ["N_OTHERS", "N_ROWS", "Pairs", "below", "pairs_of_all", "pieces_of", "products"]
+
+# Rows, and rows that they meet in one product: its table stays in a core's cache.
+N_ROWS, N_OTHERS = 256, 2048
+# Rows whose products with all later ones are one piece of work.
+_ROWS_OF_WORK = 1024
 # Rows whose pairs are worked on at once, which bounds the temporary arrays.
 _PAIR_ROWS = 4096
 
@@ -28,8 +37,8 @@ class Pairs:
         others, values, counts = (list(part) for part in zip(*found, strict=True))
         found.clear()
         self._starts = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
-        self._others = joined(others)
-        self._sq_distances = joined(values)
+        self._others = _joined(others)
+        self._sq_distances = _joined(values)
         shape = (len(self._starts) - 1, n_candidates)
         marks = np.ones(len(self._others), dtype=bool)
         columns = csr_array((marks, self._others, self._starts), shape=shape).tocsc()
@@ -87,7 +96,56 @@ class Pairs:
             yield rows, slice(int(starts[0]), int(starts[-1])), np.diff(starts)
 
 
-def joined(parts: list[NDArray]) -> NDArray:
+def pieces_of(n_rows: int) -> list[slice]:
+    """Cut rows into pieces of work, each of which meets itself and all later rows."""
+    return list(gen_batches(n_rows, _ROWS_OF_WORK))
+
+
+def products(X: NDArray, piece: slice) -> Iterator[tuple[slice, slice, NDArray]]:
+    """Go through a piece of the rows: some, the piece or later rows, and twice their products."""
+    starts = range(piece.stop, len(X), N_OTHERS)
+    parts = [piece, *(slice(start, min(start + N_OTHERS, len(X))) for start in starts)]
+    for start in range(piece.start, piece.stop, N_ROWS):
+        some = slice(start, min(start + N_ROWS, piece.stop))
+        block = 2 * X[some]
+        for part in parts:
+            yield some, part, block @ X[part].T
+
+
+def pairs_of_all(X: NDArray, norms: NDArray, limits: NDArray) -> tuple[NDArray, ...]:
+    """Find the pairs of rows that are nearer than the limit of the first, as `Pairs` takes them."""
+    pieces = pieces_of(len(X))
+    found: dict[int, list[tuple[NDArray, ...]]] = {}
+
+    def find(i: int) -> None:
+        found[i] = []
+        for some, part, table in products(X, pieces[i]):
+            sq_distances = norms[part] - table
+            sq_distances += norms[some, None]
+            np.maximum(sq_distances, 0, out=sq_distances)
+            row, other, values = below(sq_distances, limits[some, None])
+            found[i].append((row + some.start, other + part.start, values))
+            if part != pieces[i]:
+                other, row, values = below(sq_distances, limits[part])
+                found[i].append((row + part.start, other + some.start, values))
+
+    for_each(find, range(len(pieces)))
+    # In the order of pieces, by which the candidates of a row ascend.
+    parts = zip(*(some for i in range(len(pieces)) for some in found.pop(i)), strict=True)
+    rows, others, values = (_joined(list(part)) for part in parts)
+    table = csr_array((values, (rows, others)), shape=(len(X), len(X)))
+    return table.indices, table.data, np.diff(table.indptr)
+
+
+def below(table: NDArray, limits: NDArray) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray]:
+    """Find where a table is below limits: rows, columns, and what is there."""
+    # Several times as fast as np.nonzero with two axes.
+    places = np.flatnonzero(table < limits)
+    row, column = np.divmod(places.astype(np.int32), np.int32(table.shape[1]))
+    return row, column, table.ravel()[places]
+
+
+def _joined(parts: list[NDArray]) -> NDArray:
     """Concatenate arrays, each of which is dropped once it is copied."""
     whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), dtype=parts[0].dtype)
     start = 0
