@@ -177,13 +177,37 @@ def burst_shares(sections: Sections) -> str:
     return table(("method", *kinds[1:], "1-NN without", "1-NN with 40%"), cells)
 
 
+def scale(sections: Sections) -> str:
+    """Tell time and memory of each method as rows grow, or where it stopped."""
+    measured = [
+        row
+        for section in ("selection/scale", "selection/scale_million")
+        for row in read_rows(sections, section)
+    ]
+    sizes = list(dict.fromkeys(row[0] for row in measured))
+    cells = []
+    for method in dict.fromkeys(row[2] for row in measured):
+        found = {row[0]: row for row in measured if row[2] == method}
+        cells.append([method, *(_time_and_memory(found[size]) for size in sizes)])
+    return table(("method", *sizes), cells)
+
+
+def _time_and_memory(row: list[str]) -> str:
+    return f"{row[3]}, {row[4]} GB" if row[4] else row[3]
+
+
 def rates(sections: Sections) -> str:
     """Images a second that the sums of docs/scale.md start from."""
     throughput_, decoding = "extraction/throughput", "ray_extraction/decoding"
     one_core = "decoding alone, one core, JPEGs of"
     wanted = [
         ("embedding, 400-pixel images, two cores", throughput_, f"small images: {PIPELINE}", 3),
-        ("embedding, 12-megapixel JPEGs, two cores", throughput_, f"12-megapixel JPEGs: {PIPELINE}", 3),
+        (
+            "embedding, 12-megapixel JPEGs, two cores",
+            throughput_,
+            f"12-megapixel JPEGs: {PIPELINE}",
+            3,
+        ),
         ("decoding alone, 400-pixel JPEGs, one core", decoding, f"{one_core} 400 x 300", 1),
         ("decoding alone, 12-megapixel JPEGs, one core", decoding, f"{one_core} 4000 x 3000", 1),
     ]
@@ -222,5 +246,6 @@ TABLES: dict[str, Callable[[Sections], str]] = {
     "forward": forward,
     "methods": methods,
     "bursts": burst_shares,
+    "scale": scale,
     "rates": rates,
 }
