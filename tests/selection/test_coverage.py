@@ -11,7 +11,12 @@ from hypothesis.extra import numpy as hnp
 from sklearn.datasets import load_digits
 
 from dinov2_sklearn import DiversitySampler
-from dinov2_sklearn.selection.strategies import _coverage, _coverage_at_scale, _strategies
+from dinov2_sklearn.selection.strategies import (
+    _coverage,
+    _coverage_at_scale,
+    _pairs,
+    _strategies,
+)
 from dinov2_sklearn.selection.strategies._coverage import cover
 
 
@@ -65,7 +70,10 @@ def test_matches_the_definition(pairs, problem, data):
     candidates[rows] = False
     covered = X[rows] if rows else None
     options = {"candidates": candidates, "mass": mass, "covered": covered}
-    with mock.patch.multiple(_coverage, _PAIRS=pairs, _PAIRS_SHARE=0.0, _FIRST_BATCH=1):
+    with (
+        mock.patch.multiple(_coverage, _PAIRS=pairs, _PAIRS_SHARE=0.0, _FIRST_BATCH=1),
+        mock.patch.multiple(_pairs, _ROWS_OF_WORK=5, N_ROWS=2, N_OTHERS=3),
+    ):
         found = cover(X, n_picks, min_sq_distance=spacing, **options)
     if not mass.any() and covered is None:
         assert len(found.indices) <= 1  # the most central; nothing is left to gain
@@ -96,7 +104,10 @@ def test_many_picks_of_real_rows(dtype, pairs):
     X = load_digits(return_X_y=True)[0][:500].astype(dtype)
     mass = np.random.RandomState(0).randint(1, 4, size=len(X)).astype(float)
     everyone = np.ones(len(X), dtype=bool)
-    with mock.patch.multiple(_coverage, _PAIRS=pairs, _PAIRS_SHARE=0.0):
+    with (
+        mock.patch.multiple(_coverage, _PAIRS=pairs, _PAIRS_SHARE=0.0),
+        mock.patch.multiple(_pairs, _ROWS_OF_WORK=64, N_ROWS=32, N_OTHERS=100),
+    ):
         found = cover(X, 150, candidates=everyone, mass=mass)
     picks, costs = reference(X, 150, everyone, mass)
     np.testing.assert_allclose(found.costs, costs, rtol=1e-6)
