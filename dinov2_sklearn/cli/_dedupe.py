@@ -69,8 +69,11 @@ def _run(arguments: argparse.Namespace) -> Report:
         duplicates = _keep_new(duplicates, rows, known.test_indices)
         found = zip(known.test_indices, known.train_indices, known.similarity, strict=True)
         for row, other, value in found:
-            values = {"similarity": f"{value:.6f}", "nearest": there.paths[other]}
-            copies[row] = {"kept": 0, **values}
+            copies[row] = {
+                "kept": 0,
+                "similarity": f"{value:.6f}",
+                "nearest": there.paths[other],
+            }
     lines = _lines(duplicates, paths)
     for row, copy in copies.items():
         lines[row] |= copy

@@ -166,14 +166,16 @@ def test_a_contact_sheet_replaces_no_image(desk, capsys):
         assert f"{sheet!r} is one of the images." in capsys.readouterr().err
     assert not Path("none.csv").exists()
     # Links that were gathered lead to the images, which no --force replaces.
-    Path("to").mkdir()
-    line += " all.csv --copy-to to --copy-mode symlink --contact-sheet to/3.jpg"
-    assert main(line.split()) == 1
-    message = capsys.readouterr().err
-    assert "'all.csv' is written, but the contact sheet could not be written" in message
-    assert "exists" in message
-    assert main([*line.split(), "--force"]) == 1
-    assert "'to/3.jpg' is one of the images." in capsys.readouterr().err
+    for folder, more, why in (("to", "", "exists"), ("by", " --force", "is one of the images")):
+        gathered = f" all.csv --copy-to {folder} --copy-mode symlink --contact-sheet {folder}/3.jpg"
+        Path(folder).mkdir()
+        assert main((line + gathered + more).split()) == 1
+        message = capsys.readouterr().err
+        assert "'all.csv' is written, but the contact sheet could not be written" in message
+        assert why in message
+        # Where they lie there already, that is told before anything is written.
+        assert main((line + gathered + " --force").split()) == 1
+        assert f"error: --contact-sheet '{folder}/3.jpg' is one of" in capsys.readouterr().err
     assert Path("3.jpg").read_bytes() == before
 
 

@@ -109,8 +109,8 @@ def begun(local_ray, paths, tiny_dinov2, tmp_path_factory):
     code = (
         "import ray, sys; from dinov2_sklearn import *;"
         f"ray.init({local_ray.get_runtime_context().gcs_address!r}, log_to_driver=False);"
-        f"embed = DINOv2Transformer({tiny_dinov2!r}, dtype='float32', batch_size=4);"
-        "embed.set_params(on_error='nan');"
+        f"embed = DINOv2Transformer({tiny_dinov2!r}, dtype='float32', batch_size=4,"
+        "on_error='nan');"
         f"extract_with_ray(sys.argv[1:], {str(folder)!r}, embed, concurrency=1, shard_size={SHARD})"
     )
     driver = subprocess.Popen([sys.executable, "-c", code, *paths], stderr=subprocess.DEVNULL)
